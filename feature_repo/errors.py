@@ -1,0 +1,57 @@
+"""Every error Marquee raises on purpose; each message says what, found / expected, and what to do.
+
+MarqueeError
+├── SettingError          a setting or environment variable has an unusable value
+├── EventDataError        an event file is truncated, or not what it claims to be
+├── MissingInputError     a step needs the result of an earlier step that is not there
+├── FeatureError          a feature declaration, its SQL, or a built partition is wrong
+├── TrainingDataError     a training set cannot be made, or would not be what it claims
+├── BundleError           a model bundle is damaged, or does not fit the registry or the rows in Redis
+├── OnlineStoreError      Redis cannot be reached in time, or answers nonsense
+└── RequestError          a ranking request is wrong; names the field
+"""
+
+from __future__ import annotations
+
+
+class MarqueeError(Exception):
+    """Base of all errors whose message is meant for a person."""
+
+
+class SettingError(MarqueeError):
+    """A setting or environment variable has an unusable value."""
+
+
+class EventDataError(MarqueeError):
+    """An event file is truncated, or not what it claims to be; names file and column."""
+
+
+class MissingInputError(MarqueeError):
+    """A step needs the result of an earlier step; names the verb that makes it."""
+
+
+class FeatureError(MarqueeError):
+    """A feature declaration, its SQL, or a built partition is wrong; lists all problems at once."""
+
+
+class TrainingDataError(MarqueeError):
+    """A training set cannot be made, or would not be what it claims."""
+
+
+class BundleError(MarqueeError):
+    """A model bundle is damaged, or does not fit the registry or the rows in Redis."""
+
+
+class OnlineStoreError(MarqueeError):
+    """Redis cannot be reached in time, or answers nonsense."""
+
+
+class RequestError(MarqueeError):
+    """A ranking request is wrong.
+
+    `field` is the name of the offending field as the proto spells it.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
