@@ -18,43 +18,49 @@ Array: TypeAlias = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Ragged:
-    """A list column: row i is `values[offsets[i]:offsets[i + 1]]`."""
+    """A list column: row i is `values[offsets[rows[i]]:offsets[rows[i] + 1]]`.
+
+    Rows may share a list (a user's, for all candidates of a request), so that repeating it costs no copy.
+    """
 
     offsets: npt.NDArray[np.int64]
-    """int64 [rows + 1], ascending."""
+    """int64 [lists + 1], ascending."""
     values: Array
     """The lists end to end."""
+    rows: npt.NDArray[np.int64]
+    """int64 [rows]: the list of each row."""
 
     @classmethod
     def from_lists(cls, lists: Sequence[Sequence[Any] | None], dtype: npt.DTypeLike = object) -> Ragged:
-        """None counts as the empty list."""
+        """One list per row; None counts as the empty list."""
         lengths = [0 if row is None else len(row) for row in lists]
-        offsets = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
         flat = [value for row in lists if row is not None for value in row]
         values = np.empty(len(flat), dtype)
         values[:] = flat
-        return cls(offsets, values)
+        return cls(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), values, np.arange(len(lists)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """int64 [rows]."""
-        return np.diff(self.offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def row_numbers(self) -> npt.NDArray[np.int64]:
-        """int64 [len(values)]: the row each value belongs to."""
-        return np.repeat(np.arange(len(self)), self.lengths)
+        return np.diff(self.offsets)[self.rows]
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Ragged:
         """The lists of `rows`, in that order; a row may be taken more than once."""
-        lengths = self.lengths[rows]
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        starts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
-        return Ragged(offsets, self.values[starts + np.arange(offsets[-1])])
+        return Ragged(self.offsets, self.values, self.rows[rows])
+
+    def flat(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The elements row by row: int64 row of each, int64 position of each in `values`."""
+        lengths = self.lengths
+        row = np.repeat(np.arange(len(self)), lengths)
+        first = np.repeat(self.offsets[self.rows] - np.cumsum(lengths) + lengths, lengths)
+        return row, first + np.arange(len(row))
+
+    def to_lists(self) -> list[list[Any]]:
+        """One Python list per row."""
+        return [self.values[self.offsets[row] : self.offsets[row + 1]].tolist() for row in self.rows]
 
 
 Column: TypeAlias = Array | Ragged
