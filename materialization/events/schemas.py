@@ -1,4 +1,4 @@
-"""The canonical event tables. Whatever the source, everything downstream reads these four schemas.
+"""The canonical event tables. Whatever the source, everything downstream reads these schemas.
 
 All times are UTC microseconds. `created_timestamp` is when a row (outcomes included) became known; a feature
 computed as of T may use exactly the rows with `created_timestamp <= T`.
@@ -85,10 +85,7 @@ USERS = pa.schema(
         _field("follow_count", pa.int64(), "accounts followed"),
         _field("fan_count", pa.int64(), "followers"),
         _field("friend_count", pa.int64(), "mutual follows"),
-        *(
-            _field(f"category_{index}", pa.int32(), "anonymised category")
-            for index in range(CATEGORY_COUNT)
-        ),
+        *(_field(f"category_{index}", pa.int32(), "anonymised category") for index in range(CATEGORY_COUNT)),
     ]
 )
 
@@ -107,7 +104,10 @@ TRUTH = pa.schema(
     [
         _field("exposure_id", pa.string(), "the exposure", required=True),
         _field("label", pa.string(), "the outcome column this is the probability of", required=True),
-        _field("probability", pa.float64(), "true probability of the outcome, given it was shown", required=True),
+        _field(
+            "probability", pa.float64(), "true probability of the outcome, given it was shown", required=True
+        ),
+        _field("appeal", pa.float64(), "the same had it been shown first: what an ideal ranker orders by"),
     ]
 )
 """What only a simulator knows. Read by evaluation, never by a feature."""
@@ -120,4 +120,4 @@ TABLES: dict[str, pa.Schema] = {
     "truth": TRUTH,
 }
 DAY_COLUMN = {"exposures": "event_timestamp", "items": "created_timestamp", "users": "created_timestamp"}
-"""Column whose UTC day names the partition; tables without one are a single partition of the import's day."""
+"""Column whose UTC day names the partition; the writer of a table without one names the day."""
