@@ -50,10 +50,12 @@ class Sieve:
         for column in columns:
             self.reject(pc.is_null(self.table[column]), f"{column} is missing")
 
-    def reject_implausible_times(self, column: str) -> None:
-        """Put rows aside whose Unix milliseconds lie outside 2000..2100."""
+    def reject_implausible_times(self, column: str, *, unit_ms: int = 1) -> None:
+        """Put rows aside whose Unix time, counted in `unit_ms` milliseconds, lies outside 2000..2100."""
         times = self.table[column]
-        outside = pc.or_(pc.less(times, EARLIEST_MS), pc.greater_equal(times, LATEST_MS))
+        outside = pc.or_(
+            pc.less(times, EARLIEST_MS // unit_ms), pc.greater_equal(times, LATEST_MS // unit_ms)
+        )
         self.reject(outside, f"{column} is not a time between 2000 and 2100")
 
     def reject_unless_flag(self, column: str) -> None:
