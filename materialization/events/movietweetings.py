@@ -68,7 +68,10 @@ def _write_ratings(writer: EventWriter, file: Path) -> datetime:
     for column in ("user_id", "movie_id"):
         sieve.reject_unless_number(column)
     sieve.numbers(["rating", "rating_timestamp"])
-    sieve.reject(pc.or_(pc.less(sieve.table["rating"], 0), pc.greater(sieve.table["rating"], 10)), "rating is not 0..10")
+    sieve.reject(
+        pc.or_(pc.less(sieve.table["rating"], 0), pc.greater(sieve.table["rating"], 10)),
+        "rating is not 0..10",
+    )
     sieve.reject_implausible_times("rating_timestamp", unit_ms=1000)
     sieve.reject_missing(RATING_COLUMNS)
     sieve.reject_duplicates()
