@@ -1,4 +1,4 @@
-"""Hold a table against a canonical schema: same columns, same order, same types, no null where none may be."""
+"""Hold a table against a canonical schema: its columns, their order and types, no null where none may be."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC).date()
 def conform(table: pa.Table, schema: pa.Schema, *, name: str) -> pa.Table:
     """The table with exactly the schema's columns; a nullable column it lacks becomes null.
 
-    Raises EventDataError that lists every problem: columns lacking, unknown, of the wrong type, or with nulls.
+    Raises EventDataError listing all problems: columns lacking, unknown, of the wrong type, or with nulls.
     """
     problems = [
         f"column {column} is not in the schema" for column in table.column_names if column not in schema.names
@@ -51,7 +51,7 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
 
 
 def by_day(table: pa.Table, column: str) -> Iterator[tuple[date, pa.Table]]:
-    """The table's rows by UTC day of a non-null timestamp column, days ascending, row order kept within a day."""
+    """The table's rows by UTC day of a timestamp column without nulls: days ascending, rows as they were."""
     if not table.num_rows:
         return
     numbers = table[column].cast(pa.int64()).to_numpy() // DAY_US

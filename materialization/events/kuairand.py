@@ -4,13 +4,14 @@ What is decided here, because the source leaves it open:
 
 - The log's `time_ms` is the event time (`date` and `hourmin` disagree with it by up to two hours). Outcomes
   become known when the play ends: created = event time + play time.
-- Two kinds of rows are not events of this log and go to quarantine: exact duplicates of an earlier row, and rows
-  not later than the end of their user's history (the history already contains them).
+- Two kinds of rows are not events of this log and go to quarantine: exact duplicates of an earlier row, and
+  rows not later than the end of their user's history (the history already contains them).
 - A code of -124 and the class UNKNOWN mean unknown, hence null; so does a duration of 0.
-- User and item tables are undated snapshots: known from 24 April 2022, 00:00 UTC, the day before the first full day.
+- User and item tables are undated snapshots: known from 24 April 2022, 00:00 UTC, the day before the first
+  full day.
 - Upload dates are days in Beijing (UTC+8).
-- Requests and sessions are not in the source and are derived: what a user sees at one instant is a request, and
-  30 minutes without an exposure end a session. Position, device and country stay null.
+- Requests and sessions are not in the source and are derived: what a user sees at one instant is a request,
+  and 30 minutes without an exposure end a session. Position, device and country stay null.
 - `video_features_statistic` is NEVER read: it averages the whole month, the label period included, so every
   number in it knows the future.
 """
@@ -70,7 +71,7 @@ USER_COLUMNS = ("user_id", "user_active_degree", *USER_NUMBERS)
 def import_kuairand(store: EventStore, folder: Path, *, report: Report = silent) -> Source:
     """Replace the store by the data set in `folder`; returns the new source description.
 
-    Raises EventDataError when a file is missing, truncated or not what it claims; the store is then unchanged.
+    Raises EventDataError when a file is missing, truncated or not what it claims; the store stays as it was.
     """
     logs = reading.existing(folder, "log_standard_*.parquet")
     history, videos, users = (

@@ -2,10 +2,10 @@
 
 What is decided here, because the source leaves it open:
 
-- A rating is an exposure on the surface `twitter`. Who rates a film has seen it, so click, long_view and completed
-  are true everywhere; the outcome worth learning is `like`: a rating of 7 or more (of 10).
-- A user becomes known with the first rating; the films are an undated snapshot, known from 00:00 UTC of the day of
-  the first rating.
+- A rating is an exposure on the surface `twitter`. Who rates a film has seen it, so click, long_view and
+  completed are true everywhere; the outcome worth learning is `like`: a rating of 7 or more (of 10).
+- A user becomes known with the first rating; the films are an undated snapshot, known from 00:00 UTC of the
+  day of the first rating.
 - A film's release is 1 January of the year in its title: the source has no better date.
 - Film ids are IMDb numbers as text: leading zeros are part of them.
 """
@@ -43,7 +43,7 @@ NOTES = (
 def import_movietweetings(store: EventStore, folder: Path, *, report: Report = silent) -> Source:
     """Replace the store by the data set in `folder`; returns the new source description.
 
-    Raises EventDataError when a file is missing, truncated or not what it claims; the store is then unchanged.
+    Raises EventDataError when a file is missing, truncated or not what it claims; the store stays as it was.
     """
     ratings, movies = (reading.existing(folder, name)[0] for name in ("ratings.dat.gz", "movies.dat.gz"))
     source = {
@@ -142,7 +142,7 @@ def _new_year(year: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _fields(file: Path, columns: tuple[str, ...]) -> tuple[pa.Table, pa.Table]:
-    """The `::`-separated lines as text columns, and the lines with another number of fields (`line`, `text`)."""
+    """The `::`-separated lines as text columns; apart, lines with another field count (`line`, `text`)."""
     lines = reading.gzip_text(file).rstrip("\n").split("\n")
     split = [line.split("::") for line in lines]
     right = [fields for fields in split if len(fields) == len(columns)]

@@ -24,9 +24,9 @@ INTEGER: Kind = pa.types.is_integer
 
 def INTEGER_LIST(kind: pa.DataType) -> bool:
     """A list of integers (the element type of an all-empty column may be unknown)."""
-    return pa.types.is_list(kind) and (
-        pa.types.is_integer(kind.value_type) or pa.types.is_null(kind.value_type)
-    )
+    if not pa.types.is_list(kind):
+        return False
+    return bool(pa.types.is_integer(kind.value_type) or pa.types.is_null(kind.value_type))
 
 
 def existing(folder: Path, pattern: str) -> list[Path]:

@@ -38,7 +38,7 @@ class Sieve:
     @property
     def kept(self) -> Rows:
         """bool [rows]: not rejected so far."""
-        return np.equal(self._reasons, None).astype(bool)
+        return np.array([reason is None for reason in self._reasons], bool)
 
     def reject(self, bad: pa.ChunkedArray | pa.Array | Rows, reason: str) -> None:
         """Put the rows aside for which `bad` is true; null counts as false."""
@@ -86,7 +86,7 @@ class Sieve:
         self.reject(repeated, f"{column} repeats an earlier row's")
 
     def numbers(self, columns: Sequence[str]) -> None:
-        """Turn text columns into int64; rows whose text is no number are put aside, the unknown code is null."""
+        """Turn text columns into int64: the unknown code is null, rows whose text is no number go."""
         for column in columns:
             text = self.table[column]
             readable = pc.match_substring_regex(text, NUMBER)
@@ -110,7 +110,7 @@ class Sieve:
         return self.table.filter(pa.array(kept))
 
     def rejected(self, original: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-        """Each reason with its rows of `original`, plus their number `source_row` (0-based, header not counted)."""
+        """Each reason with its rows of `original` and their `source_row` (0-based, header not counted)."""
         numbered = original.append_column("source_row", pa.array(np.arange(len(original))))
         for reason in sorted(set(self._reasons[~self.kept])):
             yield reason, numbered.filter(pa.array(np.equal(self._reasons, reason).astype(bool)))

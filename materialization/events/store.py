@@ -87,7 +87,7 @@ class EventStore:
         source = cast(Source, json.loads(path.read_text(encoding="utf-8")))
         if source["format"] != FORMAT:
             raise EventDataError(
-                f"{path} has format {source['format']}, expected {FORMAT}; import or simulate the events again"
+                f"{path} has format {source['format']}, expected {FORMAT}; import or simulate again"
             )
         return source
 

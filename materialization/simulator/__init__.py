@@ -1,1 +1,1 @@
-"""A believable streaming service made from known preferences, so that the best possible ranking is known too."""
+"""A believable streaming service made from known preferences: so the best possible ranking is known too."""

@@ -14,9 +14,9 @@ from feature_repo.errors import EventDataError
 def best_ndcg(truth: pa.Table, lists: pa.Table, *, label: str, k: int, by: str = "probability") -> float:
     """Mean NDCG@k over the requests of `lists` when each is ordered by the truth.
 
-    `lists` has `exposure_id`, `request_id` and the boolean or 0/1 column `label`. `by` is `probability` (knows the
-    position too: the best score anything can reach on logged lists) or `appeal` (position taken out). Raises
-    EventDataError when the truth lacks an exposure of the lists, or is about another label.
+    `lists` has `exposure_id`, `request_id` and the boolean or 0/1 column `label`. `by` is `probability` (it
+    the position too: the best that anything can expect on logged lists) or `appeal` (position taken out).
+    Raises EventDataError when the truth lacks an exposure of the lists, or is about another label.
     """
     labels = set(truth["label"].unique().to_pylist())
     if labels - {label}:
@@ -54,4 +54,4 @@ def _dcg(
     sizes = np.bincount(group)
     rank = np.arange(len(score)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     gain = np.where(rank < k, outcome[order].astype(np.float64) / np.log2(rank + 2.0), 0.0)
-    return np.bincount(group[order], weights=gain)
+    return np.asarray(np.bincount(group[order], weights=gain), np.float64)

@@ -1,4 +1,4 @@
-"""What users have watched so far. It advances once a day: a day's visits see the memory of the evening before."""
+"""What users have watched. It advances once a day: a day's visits see the memory of the evening before."""
 
 from __future__ import annotations
 
@@ -35,13 +35,10 @@ class Memory:
         place = np.minimum(np.searchsorted(self.completed, keys), len(self.completed) - 1)
         return np.asarray(self.completed[place] == keys)
 
-    def after(
-        self, users: Indices, items: Indices, clicked: npt.NDArray[np.bool_], completed: npt.NDArray[np.bool_]
-    ) -> Memory:
-        """The memory after a day's exposures, which are in time order."""
+    def after(self, users: Indices, items: Indices, completed: npt.NDArray[np.bool_]) -> Memory:
+        """The memory after a day's clicks, which are in time order."""
         done = np.union1d(self.completed, users[completed] * self.items + items[completed])
-        begun = clicked & ~completed
-        grown = Memory(self.items, done, _push(self.unfinished, users[begun], items[begun]))
+        grown = Memory(self.items, done, _push(self.unfinished, users[~completed], items[~completed]))
         rows = np.arange(len(grown.unfinished))[:, None]
         finished = grown.has_completed(np.broadcast_to(rows, grown.unfinished.shape), grown.unfinished)
         return Memory(self.items, done, np.where(finished, -1, grown.unfinished))

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 GENRES = (
-    "drama", "comedy", "action", "thriller", "romance", "crime", "documentary", "animation", "family", "fantasy",
-    "science fiction", "horror", "mystery", "adventure", "history", "music", "sport", "reality", "war", "western",
+    "drama", "comedy", "action", "thriller", "romance", "crime", "documentary", "animation", "family",
+    "fantasy", "science fiction", "horror", "mystery", "adventure", "history", "music", "sport",
+    "reality", "war", "western",
 )  # fmt: skip
 
 
@@ -36,29 +37,34 @@ COUNTRIES = (
     Country("KR", "ko", 9, 0.04, 0.06),
 )
 ADJECTIVES = (
-    "Silent", "Crimson", "Broken", "Golden", "Hidden", "Last", "Wild", "Hollow", "Distant", "Burning", "Quiet",
-    "Frozen", "Restless", "Pale", "Second", "Lucky", "Crooked", "Velvet", "Northern", "Endless", "Paper", "Bitter",
-    "Gentle", "Electric", "Forgotten", "Stolen", "Midnight", "Summer", "Little", "Iron",
+    "Silent", "Crimson", "Broken", "Golden", "Hidden", "Last", "Wild", "Hollow", "Distant", "Burning",
+    "Quiet", "Frozen", "Restless", "Pale", "Second", "Lucky", "Crooked", "Velvet", "Northern",
+    "Endless", "Paper", "Bitter", "Gentle", "Electric", "Forgotten", "Stolen", "Midnight", "Summer",
+    "Little", "Iron",
 )  # fmt: skip
 NOUNS = (
-    "River", "Garden", "Witness", "Orchard", "Signal", "Harbour", "Promise", "Machine", "Winter", "Letter", "Kingdom",
-    "Shadow", "Market", "Mountain", "Stranger", "Lighthouse", "Daughter", "Engine", "Bridge", "Island", "Mirror",
-    "Season", "Detective", "Circus", "Voyage", "Neighbour", "Comet", "Kitchen", "Colony", "Song",
+    "River", "Garden", "Witness", "Orchard", "Signal", "Harbour", "Promise", "Machine", "Winter",
+    "Letter", "Kingdom", "Shadow", "Market", "Mountain", "Stranger", "Lighthouse", "Daughter",
+    "Engine", "Bridge", "Island", "Mirror", "Season", "Detective", "Circus", "Voyage", "Neighbour",
+    "Comet", "Kitchen", "Colony", "Song",
 )  # fmt: skip
 PLACES = (
-    "Ardenne", "Bellmoor", "Calder", "Dunmare", "Estavar", "Fenwick", "Garrow", "Halden", "Ivrea", "Jorvale", "Kestrel",
-    "Lorne", "Marisol", "Norwick", "Oakhollow", "Pellan", "Quarry Bay", "Rossmere", "Sorrel", "Tamarind",
+    "Ardenne", "Bellmoor", "Calder", "Dunmare", "Estavar", "Fenwick", "Garrow", "Halden", "Ivrea",
+    "Jorvale", "Kestrel", "Lorne", "Marisol", "Norwick", "Oakhollow", "Pellan", "Quarry Bay",
+    "Rossmere", "Sorrel", "Tamarind",
 )  # fmt: skip
 GIVEN_NAMES = (
-    "Ada", "Bruno", "Chiara", "Dmitri", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Keiko", "Luca", "Mira",
-    "Noah", "Olga", "Priya", "Quentin", "Rosa", "Sanjay", "Tomas", "Uma", "Viktor", "Wren", "Ximena", "Yusuf", "Zoe",
-    "Ana", "Ben", "Clara", "Daniel", "Eva", "Felix", "Hana", "Ivan", "Jun", "Leila", "Marco", "Nadia", "Omar", "Paula",
+    "Ada", "Bruno", "Chiara", "Dmitri", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Keiko",
+    "Luca", "Mira", "Noah", "Olga", "Priya", "Quentin", "Rosa", "Sanjay", "Tomas", "Uma", "Viktor",
+    "Wren", "Ximena", "Yusuf", "Zoe", "Ana", "Ben", "Clara", "Daniel", "Eva", "Felix", "Hana", "Ivan",
+    "Jun", "Leila", "Marco", "Nadia", "Omar", "Paula",
 )  # fmt: skip
 FAMILY_NAMES = (
-    "Abara", "Bellini", "Castell", "Dahl", "Eklund", "Ferrant", "Gallo", "Hartwell", "Ishida", "Jansky", "Kowal",
-    "Lindqvist", "Moreau", "Nakano", "Okafor", "Pereira", "Quist", "Rao", "Sandoval", "Takeda", "Ueda", "Varga",
-    "Whitlock", "Xu", "Yilmaz", "Zamora", "Achterberg", "Brandao", "Choi", "Desai", "Engel", "Fontaine", "Grant",
-    "Hollis", "Iyer", "Juarez", "Kimura", "Lopes", "Mbeki", "Novak",
+    "Abara", "Bellini", "Castell", "Dahl", "Eklund", "Ferrant", "Gallo", "Hartwell", "Ishida",
+    "Jansky", "Kowal", "Lindqvist", "Moreau", "Nakano", "Okafor", "Pereira", "Quist", "Rao",
+    "Sandoval", "Takeda", "Ueda", "Varga", "Whitlock", "Xu", "Yilmaz", "Zamora", "Achterberg",
+    "Brandao", "Choi", "Desai", "Engel", "Fontaine", "Grant", "Hollis", "Iyer", "Juarez", "Kimura",
+    "Lopes", "Mbeki", "Novak",
 )  # fmt: skip
 PATTERNS = ("The {0} {1}", "{0} {1}", "The {1} of {2}", "{2}", "{0} {2}", "A {1} in {2}", "{1} and {3}")
 

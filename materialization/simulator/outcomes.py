@@ -72,7 +72,7 @@ def exposures_table(
     shuffled: Flags,
     ids: tuple[pa.Array, pa.Array],
 ) -> pa.Table:
-    """The exposures in time order. `ids` are those of the users and of the items; `shuffled` is by request."""
+    """The exposures in time order. `ids`: of the users, of the items. `shuffled`: by request."""
     row, user_ids, item_ids = slates.request, ids[0], ids[1]
     shown_at = requests.time[row]
     start = (rng.uniform(1.0, 40.0, size=len(row)) * SECOND).astype(np.int64)

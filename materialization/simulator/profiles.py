@@ -1,4 +1,4 @@
-"""The catalogue and the audience as the service's tables see them: nothing here that only the simulator knows."""
+"""The catalogue and the audience as the service sees them: nothing that only the simulator knows."""
 
 from __future__ import annotations
 

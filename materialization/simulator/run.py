@@ -15,9 +15,9 @@ from materialization.events.store import EventStore
 from materialization.events.writer import EventWriter
 from materialization.simulator.audience import Audience, make_audience
 from materialization.simulator.catalogue import Catalogue, Indices, make_catalogue
-from materialization.simulator.clock import Period
+from materialization.simulator.clock import Period, Times
 from materialization.simulator.memory import Memory
-from materialization.simulator.outcomes import LABEL, Outcomes, draw, exposures_table, truth_table
+from materialization.simulator.outcomes import LABEL, Flags, Outcomes, draw, exposures_table, truth_table
 from materialization.simulator.profiles import item_ids, items_table, user_ids, users_table
 from materialization.simulator.slates import Shelf, Slates, make_slates
 from materialization.simulator.taste import Shown, truth
@@ -103,24 +103,48 @@ def _simulate_day(
     rng = np.random.default_rng([world.seed, 3, day])
     requests = make_requests(rng, world.audience, period=world.period, day=day)
     shelf = Shelf.of(world.catalogue, world.period.midnight(day))
-    views: list[tuple[Indices, ...]] = []
+    views: list[Views] = []
     for rows in _blocks(requests):
         block = requests.take(rows)
         slates = make_slates(
             rng, block, shelf=shelf, catalogue=world.catalogue, audience=world.audience, memory=memory
         )
         outcomes = _write_block(writer, rng, world, memory, block, slates, day=day)
-        click = outcomes.click
-        views.append(
-            (block.user[slates.request][click], slates.item[click], block.time[slates.request][click],
-             outcomes.completed[click])
-        )  # fmt: skip
+        views.append(Views.of(block, slates, outcomes))
         _count(counts, slates, outcomes)
     return _remember(memory, views)
 
 
+@dataclass(frozen=True)
+class Views:
+    """What was clicked: arrays with one row per click."""
+
+    user: Indices
+    item: Indices
+    time: Times
+    completed: Flags
+
+    @classmethod
+    def of(cls, requests: Requests, slates: Slates, outcomes: Outcomes) -> Views:
+        clicked = np.flatnonzero(outcomes.click)
+        row = slates.request[clicked]
+        return cls(requests.user[row], slates.item[clicked], requests.time[row], outcomes.completed[clicked])
+
+
+def _remember(memory: Memory, parts: list[Views]) -> Memory:
+    """The memory after the day's clicks."""
+    if not parts:
+        return memory
+    user, item, time = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("user", "item", "time")
+    )
+    completed = np.concatenate([part.completed for part in parts])
+    order = np.lexsort((item, user, time))
+    return memory.after(user[order], item[order], completed[order])
+
+
 def _blocks(requests: Requests) -> list[Indices]:
-    """Row numbers cut into blocks; a user's requests of the day stay in one, blocks keep time order within."""
+    """Row numbers in blocks: in time order within, and all of a user's requests of the day in one."""
     cuts = max(1, round(len(requests) / BLOCK))
     return [rows for part in range(cuts) if len(rows := np.flatnonzero(requests.user % cuts == part))]
 
@@ -166,15 +190,6 @@ def _shown(requests: Requests, slates: Slates) -> Shown:
     )
 
 
-def _remember(memory: Memory, views: list[tuple[Indices, ...]]) -> Memory:
-    """The memory after the day's clicks: (user, item, time, completed) by block."""
-    if not views:
-        return memory
-    user, item, time, completed = (np.concatenate(column) for column in zip(*views, strict=True))
-    order = np.lexsort((item, user, time))
-    return memory.after(user[order], item[order], np.ones(len(order), bool), completed[order].astype(bool))
-
-
 def _count(counts: Counter[str], slates: Slates, outcomes: Outcomes) -> None:
     counts["exposures"] += len(slates.item)
     counts["requests"] += len(np.unique(slates.request))
@@ -194,7 +209,7 @@ def _source(world: World) -> dict[str, object]:
             "seed": world.seed,
             "start": start.isoformat(),
         },
-        "notes": ["invented; table truth has the probability each exposure's outcome was drawn from"],
+        "notes": ["invented: the table truth has the probability each outcome was drawn from"],
     }
 
 

@@ -1,7 +1,8 @@
 """What the service shows: candidates from several pools, and a policy that knows less than the truth.
 
-The policy draws the slate without replacement in proportion to exp(score) (Plackett-Luce, by Gumbel noise). So the
-probability of each exposure is known exactly, given the candidates and the titles above it: its propensity.
+The policy draws the slate without replacement in proportion to exp(score) (Plackett-Luce, by Gumbel noise).
+So the probability of each exposure is known exactly, given the candidates and the titles above it: its
+propensity.
 """
 
 from __future__ import annotations
@@ -145,4 +146,4 @@ def _propensity(score: Floats, chosen: Floats) -> Floats:
     weight = np.exp(chosen)
     above = np.cumsum(weight, axis=1) - weight
     remaining = np.exp(score).sum(axis=1, keepdims=True) - above
-    return np.minimum(weight / np.maximum(remaining, 1e-12), 1.0)
+    return np.asarray(np.minimum(weight / np.maximum(remaining, 1e-12), 1.0))

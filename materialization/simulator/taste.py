@@ -3,8 +3,8 @@
     P(click)     = examined(surface, position) * sigmoid(attraction)
     P(completed) = P(click) * sigmoid(staying)
 
-Genre taste, favourite authors, language, country, quality and the buzz around a release are there for features to
-find; the latent part is what only co-watching reveals.
+Genre taste, favourite authors, language, country, quality and the buzz around a release are there for
+features to find; the latent part is what only co-watching reveals.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def truth(shown: Shown, catalogue: Catalogue, audience: Audience, memory: Memory
     attraction = -1.35 + 1.1 * match + 0.55 * quality + 0.55 * buzz + surface - 1.6 * repeat
     staying = -0.45 + 0.8 * match + 0.6 * quality - _length_cost(shown, catalogue)
     return Truth(
-        examined=1.0 / (1.0 + POSITION_DECAY[shown.surface] * shown.position),
+        examined=np.asarray(1.0 / (1.0 + POSITION_DECAY[shown.surface] * shown.position), np.float64),
         attraction=_sigmoid(attraction),
         staying=_sigmoid(staying),
         match=match,

@@ -92,7 +92,7 @@ def _devices(rng: np.random.Generator, usual: Indices, local_hour: Floats) -> In
 def _surfaces(rng: np.random.Generator, place: Indices) -> Indices:
     bounds = np.cumsum([FIRST_PAGE, LATER_PAGE], axis=1)[(place > 0).astype(int)]
     drawn = (bounds < rng.random((len(place), 1))).sum(axis=1)
-    return np.minimum(drawn, len(SURFACES) - 1)
+    return np.asarray(np.minimum(drawn, len(SURFACES) - 1), np.int64)
 
 
 def _possible(requests: Requests, audience: Audience, period: Period) -> Indices:
