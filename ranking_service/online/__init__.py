@@ -1,0 +1,1 @@
+"""From request to ranking: read, assemble, score, order, answer, log."""
