@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Column, Columns, take
-from ranking_service.contract import Field
 
 
 class Presence(IntEnum):
@@ -85,8 +84,3 @@ class Fetched:
         shape = (self.candidate_count,)
         views = [view for rows in (self.user, self.item, self.pair) for view in rows.views.items()]
         return [(name, np.broadcast_to(rows.usable, shape)) for name, rows in views]
-
-
-def number_dtype(declared: Field) -> np.dtype[np.floating]:
-    """Numbers keep the precision of their type: FLOAT is float32, every other number float64."""
-    return np.dtype(np.float32 if declared.value_type == "FLOAT" else np.float64)

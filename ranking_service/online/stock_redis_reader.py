@@ -26,7 +26,7 @@ from feature_repo.columns import Column, Ragged
 from feature_repo.errors import BundleError, OnlineStoreError
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.feast_value import FLOAT_TAG, Decoded, decode_timestamp, decode_value
-from ranking_service.online.fetched import NO_ROWS, EntityRows, Fetched, Presence, ViewRows, number_dtype
+from ranking_service.online.fetched import NO_ROWS, EntityRows, Fetched, Presence, ViewRows
 from ranking_service.online.redis_link import RedisLink
 
 USER, ITEM, PAIR = ("user_id",), ("item_id",), ("item_id", "user_id")
@@ -155,7 +155,7 @@ class _View:
         """Rows that are not usable are missing in every column."""
         kept = np.flatnonzero(usable).tolist()
         others = self.start + len(self.floats)
-        block = np.full((len(replies), len(self.floats)), np.nan, np.float32)
+        block = np.full((len(replies), len(self.floats)), np.nan, np.float64)
         block[kept] = self._float_block([replies[row][self.start : others] for row in kept])
         columns: dict[str, Column] = {field.name: block[:, place] for place, field in enumerate(self.floats)}
         for place, field in enumerate(self.others, start=others):
@@ -165,8 +165,8 @@ class _View:
             columns[field.name] = self._column(raw, field)
         return columns
 
-    def _float_block(self, rows: Sequence[Reply]) -> npt.NDArray[np.float32]:
-        """float32 [rows, FLOAT fields]; NaN where a value is missing.
+    def _float_block(self, rows: Sequence[Reply]) -> npt.NDArray[np.float64]:
+        """float64 [rows, FLOAT fields]; NaN where a value is missing.
 
         A FLOAT value is five bytes, so a row without gaps is read as it lies. A row of another length or with
         another tag has gaps, or values of another type, and is read value by value.
@@ -177,7 +177,7 @@ class _View:
         for row in gaps:
             lines[row] = blank
         stored = np.frombuffer(b"".join(lines), FLOAT_VALUE).reshape(len(rows), len(self.floats))
-        block = stored["value"].copy()
+        block = stored["value"].astype(np.float64)
         strange = np.flatnonzero((stored["tag"] != FLOAT_TAG).any(axis=1)).tolist()
         for row in (*gaps, *strange):
             for place, (raw, field) in enumerate(zip(rows[row], self.floats, strict=True)):
@@ -193,7 +193,7 @@ class _View:
             column = np.empty(len(raw), object)
             column[:] = [self._text(value, field) for value in raw]
             return column
-        return np.array([self._number(value, field) for value in raw], number_dtype(field))
+        return np.array([self._number(value, field) for value in raw], np.float64)
 
     def _number(self, raw: bytes | None, field: Field) -> float:
         decoded = decode_value(raw)

@@ -1,0 +1,403 @@
+"""The reader of Feast's stock Redis rows gives what Feast itself would give."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from feast import Entity, FeatureService, FeatureStore, FeatureView, FileSource, RepoConfig
+from feast import Field as FeastField
+from feast.infra.online_stores.helpers import _mmh3, _redis_key
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String, UnixTimestamp
+from feast.value_type import ValueType
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feature_repo.columns import Ragged
+from feature_repo.errors import BundleError, OnlineStoreError
+from ranking_service.contract import Contract, Field, ViewPlan
+from ranking_service.online.feast_value import decode_timestamp, decode_value
+from ranking_service.online.fetched import Presence
+from ranking_service.online.redis_link import RedisLink
+from ranking_service.online.stock_redis_reader import StockRedisReader
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+AT = NOW.timestamp()
+DAY = 86_400.0
+TYPES = {
+    "float": Float32,
+    "double": Float64,
+    "int64": Int64,
+    "int32": Int32,
+    "bool": Bool,
+    "time": UnixTimestamp,
+    "text": String,
+    "texts": Array(String),
+    "floats": Array(Float32),
+    "doubles": Array(Float64),
+    "integers": Array(Int64),
+}
+CONTRACT_TYPES = {
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "int64": "INT64",
+    "int32": "INT32",
+    "bool": "BOOL",
+    "time": "UNIX_TIMESTAMP",
+    "text": "STRING",
+    "texts": "STRING_LIST",
+    "floats": "FLOAT_LIST",
+    "doubles": "DOUBLE_LIST",
+    "integers": "INT64_LIST",
+}
+VIEW_KEYS = {
+    "user_all": ("user_id",),
+    "item_all": ("item_id",),
+    "item_more": ("item_id",),
+    "pair_all": ("item_id", "user_id"),
+}
+TTL = {"user_all": 0.0, "item_all": 7 * DAY, "item_more": 0.0, "pair_all": DAY}
+PREFIX = {"user_all": "u", "item_all": "i", "item_more": "m", "pair_all": "p"}
+
+
+def view_fields(view: str) -> tuple[Field, ...]:
+    """Each kind of value, and a second FLOAT so that rows have more than one."""
+    kinds = {**CONTRACT_TYPES, "float2": "FLOAT"}
+    return tuple(
+        Field(f"{PREFIX[view]}_{kind}", value_type, float("nan")) for kind, value_type in kinds.items()
+    )
+
+
+CONTRACT = Contract(
+    project="rank",
+    service="ranker",
+    views=tuple(ViewPlan(view, keys, view_fields(view), TTL[view], "") for view, keys in VIEW_KEYS.items()),
+    request_fields=(),
+    transforms=(),
+    features=(),
+)
+
+
+class World:
+    """A Feast project with one view per kind of key, and ways to store rows in it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        port = url.split(":")[2].split("/")[0]
+        self.store = FeatureStore(
+            config=RepoConfig(
+                project="rank",
+                provider="local",
+                registry=str(folder / "registry.db"),
+                online_store={"type": "redis", "connection_string": f"127.0.0.1:{port}"},
+                entity_key_serialization_version=3,
+            )
+        )
+        entities = {
+            key: Entity(name=key, join_keys=[key], value_type=ValueType.STRING)
+            for key in ("user_id", "item_id")
+        }
+        source = FileSource(path=str(folder / "rows.parquet"), timestamp_field="event_timestamp")
+        self.views = {
+            name: FeatureView(
+                name=name,
+                entities=[entities[key] for key in keys],
+                schema=[
+                    *(FeastField(name=key, dtype=String) for key in keys),
+                    *(
+                        FeastField(
+                            name=field.name,
+                            dtype=TYPES[field.name[2:].replace("float2", "float")],
+                        )
+                        for field in view_fields(name)
+                    ),
+                ],
+                source=source,
+                ttl=timedelta(seconds=TTL[name]),
+            )
+            for name, keys in VIEW_KEYS.items()
+        }
+        service = FeatureService(name="ranker", features=list(self.views.values()))
+        self.store.apply([*entities.values(), *self.views.values(), service])
+        self.link = RedisLink.connect(url, timeout_seconds=1.0, connect_seconds=1.0)
+        self.reader = StockRedisReader.compile(CONTRACT, self.link)
+
+    def write(self, view: str, ids: dict[str, str], values: dict[str, Value], age: float = 0.0) -> None:
+        """`values` by field name without the view's prefix; the row is `age` seconds old."""
+        key = EntityKey(
+            join_keys=list(ids), entity_values=[Value(string_val=value) for value in ids.values()]
+        )
+        named = {f"{PREFIX[view]}_{name}": value for name, value in values.items()}
+        row = (key, named, NOW - timedelta(seconds=age), None)
+        provider = self.store._get_provider()
+        provider.online_write_batch(self.store.config, self.store.get_feature_view(view), [row], None)
+
+    def feast_columns(self, user_id: str, item_ids: list[str]) -> dict[str, list[Any]]:
+        answer = self.store.get_online_features(
+            features=[f"{view}:{field.name}" for view in VIEW_KEYS for field in view_fields(view)],
+            entity_rows=[{"user_id": user_id, "item_id": item_id} for item_id in item_ids],
+        )
+        return dict(answer.to_dict())
+
+
+@pytest.fixture(scope="module")
+def module_world(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"), redis_server)
+
+
+@pytest.fixture
+def world(module_world: World, redis_url: str) -> World:
+    """The same project over an empty Redis."""
+    assert redis_url
+    return module_world
+
+
+def plain(value: Any) -> Any:
+    """A value of Feast's or ours as a comparable plain one; None for missing, lists as tuples of plain values."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(plain(entry) for entry in value)
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if value is None or isinstance(value, str):
+        return value
+    return None if np.isnan(value) else float(value)
+
+
+def reader_columns(world: World, user_id: str, item_ids: list[str]) -> dict[str, list[Any]]:
+    slate = world.reader.fetch(user_id, item_ids, at=AT).slate()
+    return {
+        name: [plain(value) for value in (column.to_lists() if isinstance(column, Ragged) else column)]
+        for name, column in slate.items()
+    }
+
+
+def assert_equals_feast(world: World, user_id: str, item_ids: list[str]) -> None:
+    ours, theirs = reader_columns(world, user_id, item_ids), world.feast_columns(user_id, item_ids)
+    for view in CONTRACT.views:
+        for field in view.fields:
+            expected = [plain(value) for value in theirs[field.name]]
+            if field.is_list:
+                expected = [() if value is None else value for value in expected]
+            assert ours[field.name] == expected, field.name
+
+
+def listed(kind: str, values: list[Any]) -> Value:
+    message = Value()
+    target = getattr(message, kind)
+    target.SetInParent()
+    target.val.extend(values)
+    return message
+
+
+WORDS = listed("string_list_val", ["y"])
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+FLOAT = st.floats(width=32, allow_nan=False)
+DOUBLE = st.floats(allow_nan=False)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+MOMENT = st.integers(0, 4_000_000_000)
+
+
+def maybe(values: st.SearchStrategy[Value]) -> st.SearchStrategy[Value | None]:
+    """A value, the null Feast writes, or no field at all."""
+    return st.one_of(values, st.just(Value()), st.none())
+
+
+VALUES = {
+    "float": maybe(st.builds(lambda x: Value(float_val=x), FLOAT)),
+    "float2": maybe(st.builds(lambda x: Value(float_val=x), FLOAT)),
+    "double": maybe(st.builds(lambda x: Value(double_val=x), DOUBLE)),
+    "int64": maybe(st.builds(lambda x: Value(int64_val=x), INT64)),
+    "int32": maybe(st.builds(lambda x: Value(int32_val=x), st.integers(-(2**31), 2**31 - 1))),
+    "bool": maybe(st.builds(lambda x: Value(bool_val=x), st.booleans())),
+    "time": maybe(st.builds(lambda x: Value(unix_timestamp_val=x), MOMENT)),
+    "text": maybe(st.builds(lambda x: Value(string_val=x), TEXT)),
+    "texts": maybe(st.builds(lambda x: listed("string_list_val", x), st.lists(TEXT, max_size=4))),
+    "floats": maybe(st.builds(lambda x: listed("float_list_val", x), st.lists(FLOAT, max_size=4))),
+    "doubles": maybe(st.builds(lambda x: listed("double_list_val", x), st.lists(DOUBLE, max_size=4))),
+    "integers": maybe(st.builds(lambda x: listed("int64_list_val", x), st.lists(INT64, max_size=4))),
+}
+ROW = st.fixed_dictionaries(VALUES).map(
+    lambda row: {name: value for name, value in row.items() if value is not None}
+)
+ID = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
+
+
+@given(
+    user=ID,
+    items=st.lists(ID, min_size=1, max_size=4, unique=True),
+    rows=st.lists(ROW, min_size=4, max_size=4),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_stored_rows_read_as_feast_reads_them(
+    world: World, user: str, items: list[str], rows: list[dict[str, Value]]
+) -> None:
+    redis.Redis(connection_pool=world.link.pool).flushall()
+    world.write("user_all", {"user_id": user}, rows[0])
+    for index, item in enumerate(items):
+        world.write("item_all", {"item_id": item}, rows[index % 4])
+        if index % 2:
+            world.write("item_more", {"item_id": item}, rows[(index + 1) % 4])
+            world.write("pair_all", {"item_id": item, "user_id": user}, rows[(index + 2) % 4])
+    assert_equals_feast(world, user, items)
+
+
+@given(user=ID, item=ID)
+def test_keys_are_feasts_own(user: str, item: str) -> None:
+    reader = StockRedisReader.compile(
+        CONTRACT, RedisLink.connect("redis://unused", timeout_seconds=1, connect_seconds=1)
+    )
+    commands = reader.groups[("item_id", "user_id")].commands([_part(item) + _part(user)])
+    pair = EntityKey(
+        join_keys=["user_id", "item_id"], entity_values=[Value(string_val=user), Value(string_val=item)]
+    )
+    key = _redis_key("rank", pair, entity_key_serialization_version=3)
+    assert commands.split(b"HMGET\r\n")[1].startswith(b"$%d\r\n%b\r\n" % (len(key), key))
+    assert _mmh3("pair_all:p_text") in commands
+
+
+def _part(text: str) -> bytes:
+    from ranking_service.online.stock_redis_reader import _text_bytes
+
+    return _text_bytes(text)
+
+
+def test_nothing_stored_is_all_missing_and_not_found(world: World) -> None:
+    fetched = world.reader.fetch("nobody", ["a", "b"], at=AT)
+    slate = fetched.slate()
+    assert np.isnan(slate["i_float"]).all()
+    assert np.isnan(slate["u_int64"]).all()
+    assert slate["p_text"].tolist() == [None, None]
+    assert slate["i_texts"].lengths.tolist() == [0, 0]
+    assert {len(column) for column in slate.values()} == {2}
+    assert fetched.item.views["item_all"].presence.tolist() == [Presence.NOT_FOUND] * 2
+    assert np.isnan(fetched.item.views["item_all"].event_timestamps).all()
+    assert fetched.missing_counts() == {"user_all": 2, "item_all": 2, "item_more": 2, "pair_all": 2}
+    assert fetched.incomplete_candidates() == 2
+
+
+def test_a_row_counts_up_to_its_ttl_and_not_after(world: World) -> None:
+    values = {
+        "float": Value(float_val=1),
+        "text": Value(string_val="x"),
+        "texts": listed("string_list_val", ["y"]),
+    }
+    for item, age in (("young", 0.0), ("at the limit", 7 * DAY), ("too old", 7 * DAY + 1)):
+        world.write("item_all", {"item_id": item}, values, age)
+        world.write("item_more", {"item_id": item}, values, 70 * DAY)
+    fetched = world.reader.fetch("u", ["young", "at the limit", "too old"], at=AT)
+    item = fetched.item
+    assert item.views["item_all"].presence.tolist() == [Presence.FOUND, Presence.FOUND, Presence.EXPIRED]
+    assert item.views["item_all"].event_timestamps.tolist() == [AT, AT - 7 * DAY, AT - 7 * DAY - 1]
+    assert [plain(value) for value in item.columns["i_float"]] == [1, 1, None]
+    assert item.columns["i_text"].tolist() == ["x", "x", None]
+    assert item.columns["i_texts"].lengths.tolist() == [1, 1, 0]
+    assert item.columns["m_float"].tolist() == [1, 1, 1], "ttl 0 means no limit"
+
+
+def test_ttl_counts_from_the_requests_time(world: World) -> None:
+    world.write("item_all", {"item_id": "i"}, {"float": Value(float_val=1)})
+    later = world.reader.fetch("u", ["i"], at=AT + 8 * DAY)
+    assert later.item.views["item_all"].presence.tolist() == [Presence.EXPIRED]
+
+
+def test_a_fetch_is_one_round_trip(world: World) -> None:
+    client = redis.Redis(connection_pool=world.link.pool)
+    world.link.ping()
+    before = client.info("stats")
+    world.reader.fetch("u", [f"item {index}" for index in range(500)], at=AT)
+    after = client.info("stats")
+    assert after["total_commands_processed"] - before["total_commands_processed"] == 1 + 500 + 500 + 1
+    assert after["total_connections_received"] == before["total_connections_received"]
+
+
+def test_a_value_of_another_type_is_an_error_that_names_the_feature(world: World) -> None:
+    world.write("item_all", {"item_id": "i"}, {"float": Value(string_val="text")})
+    with pytest.raises(OnlineStoreError, match="item_all:i_float is FLOAT"):
+        world.reader.fetch("u", ["i"], at=AT)
+
+
+def test_a_number_stored_as_double_where_float_is_declared_is_read(world: World) -> None:
+    values = {"float": Value(double_val=1.5), "float2": Value(null_val=0)}
+    world.write("item_all", {"item_id": "i"}, values)
+    column = world.reader.fetch("u", ["i"], at=AT).item.columns["i_float"]
+    assert column.tolist() == [1.5]
+    assert column.dtype == np.float64
+
+
+def test_an_explicit_null_is_missing_where_feast_would_read_zero(world: World) -> None:
+    world.write("item_all", {"item_id": "i"}, {kind: Value(null_val=0) for kind in CONTRACT_TYPES})
+    for name, column in world.reader.fetch("u", ["i"], at=AT).item.columns.items():
+        assert not plain(column.to_lists()[0] if isinstance(column, Ragged) else column[0]), name
+
+
+def test_a_key_that_is_no_hash_is_an_error_and_the_next_request_is_fine(world: World) -> None:
+    client = redis.Redis(connection_pool=world.link.pool)
+    key = EntityKey(join_keys=["item_id"], entity_values=[Value(string_val="bad")])
+    client.set(_redis_key("rank", key, entity_key_serialization_version=3), "a string")
+    world.write("item_all", {"item_id": "good"}, {"float": Value(float_val=2)})
+    with pytest.raises(OnlineStoreError, match="WRONGTYPE"):
+        world.reader.fetch("u", ["bad", "good"], at=AT)
+    assert world.reader.fetch("u", ["good"], at=AT).item.columns["i_float"].tolist() == [2]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_stalled_server_costs_one_timeout(silent_port: int) -> None:
+    link = RedisLink.connect(f"redis://127.0.0.1:{silent_port}", timeout_seconds=0.2, connect_seconds=0.2)
+    started = time.monotonic()
+    with pytest.raises(OnlineStoreError, match=f"127.0.0.1:{silent_port}"):
+        StockRedisReader.compile(CONTRACT, link).fetch("u", ["i"], at=AT)
+    assert time.monotonic() - started < 0.8
+
+
+def test_a_refused_connection_is_an_error_at_once() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    link = RedisLink.connect(f"redis://127.0.0.1:{port}", timeout_seconds=0.2, connect_seconds=0.2)
+    started = time.monotonic()
+    with pytest.raises(OnlineStoreError, match="cannot be reached"):
+        link.ping()
+    assert time.monotonic() - started < 0.5
+
+
+def test_a_view_keyed_by_something_a_request_lacks_is_refused_by_name() -> None:
+    strange = Contract("rank", "ranker", (ViewPlan("author_stats", ("author_id",), (), 0, ""),), (), (), ())
+    link = RedisLink.connect("redis://unused", timeout_seconds=1, connect_seconds=1)
+    with pytest.raises(BundleError, match="author_stats"):
+        StockRedisReader.compile(strange, link)
+
+
+@given(st.integers(-62_000_000_000, 250_000_000_000), st.integers(0, 999_999))
+def test_event_times_decode_as_protobuf_reads_them(seconds: int, micros: int) -> None:
+    raw = Timestamp(seconds=seconds, nanos=micros * 1000).SerializeToString()
+    assert decode_timestamp(raw) == (seconds * 10**6 + micros) / 10**6
+
+
+@given(st.binary(min_size=1, max_size=12))
+def test_nonsense_bytes_are_a_value_or_a_typed_error(raw: bytes) -> None:
+    with suppress(OnlineStoreError):
+        decode_value(raw)
+
+
+def test_the_reader_does_not_import_feast() -> None:
+    program = "import sys, ranking_service.online.stock_redis_reader; sys.exit('feast' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
