@@ -150,10 +150,6 @@ def _fields(file: Path, columns: tuple[str, ...]) -> tuple[pa.Table, pa.Table]:
         raise EventDataError(
             f"{file} is not what it should be: no line has {len(columns)} fields ({'::'.join(columns)})"
         )
-    wrong = [index for index, fields in enumerate(split) if len(fields) != len(columns)]
+    wrong = [(index + 1, lines[index]) for index, fields in enumerate(split) if len(fields) != len(columns)]
     values = [pa.array(column, pa.string()) for column in zip(*right, strict=True)]
-    aside = {
-        "line": pa.array([index + 1 for index in wrong], pa.int64()),
-        "text": pa.array([lines[index] for index in wrong], pa.string()),
-    }
-    return pa.table(values, names=list(columns)), pa.table(aside)
+    return pa.table(values, names=list(columns)), reading.numbered_lines(wrong)

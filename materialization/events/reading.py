@@ -88,6 +88,13 @@ def gzip_csv(file: Path, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
     _check_columns(
         file, pa.schema([(name, pa.string()) for name in header]), dict.fromkeys(columns, pa.types.is_string)
     )
+    if "\n" not in text.strip():
+        raise EventDataError(f"{file} has no rows; fetch it again")
+    table, lines = _parse(file, text, header)
+    return _not_empty(file, table).select(list(columns)), lines
+
+
+def _parse(file: Path, text: str, header: Sequence[str]) -> tuple[pa.Table, pa.Table]:
     wrong: list[tuple[int | None, str]] = []
 
     def set_aside(row: pa_csv.InvalidRow) -> str:
@@ -103,13 +110,17 @@ def gzip_csv(file: Path, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         )
     except pa.ArrowInvalid as problem:
         raise EventDataError(f"{file} is not a CSV file ({_first_line(problem)})") from problem
-    lines = pa.table(
+    return table, numbered_lines(wrong)
+
+
+def numbered_lines(lines: Sequence[tuple[int | None, str]]) -> pa.Table:
+    """Lines to put aside as they came: columns `line` (1-based) and `text`."""
+    return pa.table(
         {
-            "line": pa.array([number for number, _ in wrong], pa.int64()),
-            "text": pa.array([line for _, line in wrong], pa.string()),
+            "line": pa.array([number for number, _ in lines], pa.int64()),
+            "text": pa.array([text for _, text in lines], pa.string()),
         }
     )
-    return _not_empty(file, table).select(list(columns)), lines
 
 
 def _as_text(header: Sequence[str]) -> pa_csv.ConvertOptions:
