@@ -1,0 +1,55 @@
+"""Entry point of `marquee`. To add a verb: write `marquee/<verb>.py`, add its line to VERBS."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from feature_repo.errors import MarqueeError, RequestError, SettingError
+from marquee.lazy import LazyGroup, Verb
+
+VERBS = {
+    "serve": Verb("marquee.serve:serve", "Answer ranking requests over gRPC."),
+    "rank": Verb("marquee.rank:rank", "Rank candidates for one user, against a running server."),
+    "bench": Verb("marquee.bench:bench", "Measure, next to the floor."),
+}
+USAGE_ERRORS = (RequestError, SettingError)
+
+cli = LazyGroup(
+    "marquee",
+    verbs=VERBS,
+    help="""A feature-store-centric ranking platform.
+
+    MARQUEE_HOME names the folder that holds everything (default: .marquee beside the code), MARQUEE_REDIS_URL
+    the Redis to use.
+
+    Exit codes: 0 done; 1 could not be done, or a check failed; 2 wrong usage, setting or request; 130
+    interrupted.
+    """,
+)
+
+
+def main() -> None:
+    """Run the command line; an error meant for a person is one line on stderr."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of one invocation."""
+    try:
+        code = cli.main(arguments, prog_name="marquee", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except MarqueeError as error:
+        click.echo(f"error: {error}", err=True)
+        return 2 if isinstance(error, USAGE_ERRORS) else 1
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    main()

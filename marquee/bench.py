@@ -1,0 +1,11 @@
+"""`marquee bench`: what is measured, next to what it could cost at least."""
+
+from __future__ import annotations
+
+from marquee.lazy import LazyGroup, Verb
+
+bench = LazyGroup(
+    "bench",
+    verbs={"rank": Verb("marquee.bench_rank:rank", "Latency of Rank and its stages, next to the floor.")},
+    help="Measure, next to the floor.",
+)

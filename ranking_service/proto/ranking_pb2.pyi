@@ -1,0 +1,136 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RankRequest(_message.Message):
+    __slots__ = ("request_id", "user_id", "candidate_ids", "context", "limit", "explain")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_IDS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    user_id: str
+    candidate_ids: _containers.RepeatedScalarFieldContainer[str]
+    context: Context
+    limit: int
+    explain: bool
+    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., candidate_ids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., limit: _Optional[int] = ..., explain: _Optional[bool] = ...) -> None: ...
+
+class Context(_message.Message):
+    __slots__ = ("surface", "device", "request_time", "session_position", "features")
+    class FeaturesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: ContextValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ContextValue, _Mapping]] = ...) -> None: ...
+    SURFACE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_TIME_FIELD_NUMBER: _ClassVar[int]
+    SESSION_POSITION_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    surface: str
+    device: str
+    request_time: _timestamp_pb2.Timestamp
+    session_position: int
+    features: _containers.MessageMap[str, ContextValue]
+    def __init__(self, surface: _Optional[str] = ..., device: _Optional[str] = ..., request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., session_position: _Optional[int] = ..., features: _Optional[_Mapping[str, ContextValue]] = ...) -> None: ...
+
+class ContextValue(_message.Message):
+    __slots__ = ("number", "text")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    number: float
+    text: str
+    def __init__(self, number: _Optional[float] = ..., text: _Optional[str] = ...) -> None: ...
+
+class RankResponse(_message.Message):
+    __slots__ = ("request_id", "items", "bundle_version", "level", "micros", "incomplete_candidates", "missing_by_view")
+    class MissingByViewEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    MICROS_FIELD_NUMBER: _ClassVar[int]
+    INCOMPLETE_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    MISSING_BY_VIEW_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    items: _containers.RepeatedCompositeFieldContainer[RankedItem]
+    bundle_version: str
+    level: int
+    micros: StageMicros
+    incomplete_candidates: int
+    missing_by_view: _containers.ScalarMap[str, int]
+    def __init__(self, request_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[RankedItem, _Mapping]]] = ..., bundle_version: _Optional[str] = ..., level: _Optional[int] = ..., micros: _Optional[_Union[StageMicros, _Mapping]] = ..., incomplete_candidates: _Optional[int] = ..., missing_by_view: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class RankedItem(_message.Message):
+    __slots__ = ("item_id", "score", "rank", "explanation")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    score: float
+    rank: int
+    explanation: Explanation
+    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., rank: _Optional[int] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("margin", "base", "top", "others")
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_FIELD_NUMBER: _ClassVar[int]
+    margin: float
+    base: float
+    top: _containers.RepeatedCompositeFieldContainer[Contribution]
+    others: float
+    def __init__(self, margin: _Optional[float] = ..., base: _Optional[float] = ..., top: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., others: _Optional[float] = ...) -> None: ...
+
+class Contribution(_message.Message):
+    __slots__ = ("feature", "description", "contribution", "value", "category")
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    feature: str
+    description: str
+    contribution: float
+    value: float
+    category: str
+    def __init__(self, feature: _Optional[str] = ..., description: _Optional[str] = ..., contribution: _Optional[float] = ..., value: _Optional[float] = ..., category: _Optional[str] = ...) -> None: ...
+
+class StageMicros(_message.Message):
+    __slots__ = ("decode", "fetch", "assemble", "score", "order", "explain", "total")
+    DECODE_FIELD_NUMBER: _ClassVar[int]
+    FETCH_FIELD_NUMBER: _ClassVar[int]
+    ASSEMBLE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    decode: int
+    fetch: int
+    assemble: int
+    score: int
+    order: int
+    explain: int
+    total: int
+    def __init__(self, decode: _Optional[int] = ..., fetch: _Optional[int] = ..., assemble: _Optional[int] = ..., score: _Optional[int] = ..., order: _Optional[int] = ..., explain: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
