@@ -1,0 +1,136 @@
+"""Feast on this workspace: its settings, `apply`, and materialization."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from feast import FeatureStore, RepoConfig
+
+from feature_repo.errors import FeatureError, MissingInputError, SettingError
+from feature_repo.workspace import FEATURE_REPO, HOME_VARIABLE, REDIS_VARIABLE, Workspace
+from materialization.declared import BatchView, batch_views
+
+SETTINGS = FEATURE_REPO / "feature_store.yaml"
+STALEST = timedelta(days=2)
+"""How far before its end a full materialization looks back where a view has no ttl."""
+
+
+def redis_url() -> str | None:
+    """The Redis server the environment names, if any."""
+    return os.environ.get(REDIS_VARIABLE) or None
+
+
+def effective_settings(workspace: Workspace, url: str | None) -> dict[str, Any]:
+    """`feature_store.yaml` with this workspace's registry and this Redis server in it."""
+    settings: dict[str, Any] = yaml.safe_load(SETTINGS.read_text())
+    settings["registry"]["path"] = str(workspace.registry)
+    if url is not None:
+        settings["online_store"]["connection_string"] = connection_string(url)
+    return settings
+
+
+def connection_string(url: str) -> str:
+    """A Redis URL in the form Feast's Redis store wants; raises SettingError for what it cannot express."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+        raise SettingError(f"{REDIS_VARIABLE}={url!r} is not of the form redis://[user:password@]host:port/db")
+    options: dict[str, Any] = {"db": int(parts.path.strip("/") or 0), "ssl": parts.scheme == "rediss"}
+    options |= {
+        key: unquote(value) for key, value in (("username", parts.username), ("password", parts.password)) if value
+    }
+    if any("," in str(value) for value in options.values()):
+        raise SettingError(f"{REDIS_VARIABLE}: Feast's Redis store takes no user or password with a comma in it")
+    listed = ",".join(f"{key}={json.dumps(value)}" for key, value in options.items())
+    return f"{parts.hostname}:{parts.port or 6379},{listed}"
+
+
+def repo_config(workspace: Workspace) -> RepoConfig:
+    """Feast's configuration of this workspace; also left beside the registry, for `feast -f`."""
+    settings = effective_settings(workspace, redis_url())
+    workspace.home.mkdir(parents=True, exist_ok=True)
+    path = workspace.home / "feature_store.yaml"
+    text = yaml.safe_dump(settings, sort_keys=False)
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+        path.chmod(0o600)
+    return RepoConfig(**settings, repo_path=FEATURE_REPO)
+
+
+def open_store(workspace: Workspace) -> FeatureStore:
+    """The applied store. Raises MissingInputError before the first apply."""
+    if not workspace.registry.is_file():
+        raise MissingInputError(
+            f"nothing is applied in {workspace.home}; run `marquee features apply` (or `feast apply` in feature_repo/)"
+        )
+    with _quiet():
+        return FeatureStore(config=repo_config(workspace))
+
+
+def apply_definitions(workspace: Workspace) -> str:
+    """`feast apply` on this workspace; returns what Feast printed. Raises FeatureError where Feast refuses."""
+    return run_feast(workspace, "apply", "--skip-source-validation")
+
+
+def plan_definitions(workspace: Workspace) -> str:
+    """`feast plan` on this workspace; returns what Feast printed. Raises FeatureError where Feast refuses."""
+    return run_feast(workspace, "plan", "--skip-source-validation")
+
+
+def run_feast(workspace: Workspace, *arguments: str) -> str:
+    """Feast's own command line on the effective settings, in a process of its own: it imports files by folder."""
+    repo_config(workspace)
+    command = [sys.executable, "-W", "ignore", "-c", "from feast.cli.cli import cli; cli()"]
+    settings = workspace.home / "feature_store.yaml"
+    finished = subprocess.run(
+        [*command, "--chdir", str(FEATURE_REPO), "--feature-store-yaml", str(settings), *arguments],
+        env={**os.environ, HOME_VARIABLE: str(workspace.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        raise FeatureError(f"feast {' '.join(arguments)} failed:\n{finished.stderr.strip()[-2000:]}")
+    return finished.stdout
+
+
+def materialize(
+    workspace: Workspace, *, end: datetime, start: datetime | None = None, views: list[str] | None = None
+) -> None:
+    """`feast materialize`: bring the newest row of every entity in [start, end] into Redis.
+
+    Without `start`, a view is read back as far as its ttl: an older row could not be served anyway.
+    """
+    store = open_store(workspace)
+    for view in _chosen(views):
+        since = start or end - (view.view.ttl or STALEST)
+        with _quiet():
+            store.materialize(since, end, feature_views=[view.name])
+
+
+def materialize_incremental(workspace: Workspace, *, end: datetime, views: list[str] | None = None) -> None:
+    """`feast materialize-incremental`: from each view's last end to `end`."""
+    store = open_store(workspace)
+    with _quiet():
+        store.materialize_incremental(end, feature_views=[view.name for view in _chosen(views)])
+
+
+def _chosen(names: list[str] | None) -> list[BatchView]:
+    return [view for view in batch_views() if names is None or view.name in names]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Feast warns of on-demand views being experimental at every step."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,134 @@
+"""Judge a bundle on its test days: join, score, compare with the baselines, write the figures down."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from feature_repo.errors import TrainingDataError
+from feature_repo.workspace import Workspace
+from materialization.events.store import EventStore
+from materialization.feast_store import open_store
+from ranking_service.bundle import Bundle
+from ranking_service.evaluation.evaluate import SMALLEST_LIST, Report, TestRows, calibration_report, evaluate
+from ranking_service.evaluation.metrics import Floats
+from ranking_service.evaluation.reliability import reliability_figure
+from ranking_service.training.labelled import Labelled, Split, labelled_exposures
+from ranking_service.training_join import assemble_table, training_join
+
+RATES = {"long_view": "long_view_rate", "completed": "completion_rate", "click": "click_rate", "like": "like_rate"}
+"""Label to the smoothed rate that predicts it best alone; item_<rate> and user_<rate> are features."""
+POPULARITY = "item_exposures_7d"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A bundle's figures on its test days."""
+
+    version: str
+    label: str
+    features: int
+    rows: int
+    users: int
+    lists: int
+    """(user, UTC day) lists of 5 or more rows with both labels."""
+    start: str
+    end: str
+    report: Report
+    calibration: dict[str, Any] | None
+    """None for objectives whose score is no probability."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return dataclasses.asdict(self)
+
+
+def judge(
+    workspace: Workspace,
+    bundle: Bundle,
+    *,
+    resamples: int = 200,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Evaluation:
+    """Score the exposures of the bundle's test days with features as known at request time."""
+    label = bundle.manifest["label"]
+    split = Split(**{name: datetime.fromisoformat(at) for name, at in bundle.manifest["split"].items()})
+    labelled = labelled_exposures(workspace, bundle.contract, label=label, start=split.test_from, end=split.end)
+    joined = training_join(open_store(workspace), bundle.contract, labelled.requests)
+    score = bundle.booster.inplace_predict(assemble_table(joined, bundle.contract)).astype(np.float64)
+    scores = {"model": score, **_baselines(joined, label, seed=seed)}
+    truth = _truth(workspace, labelled, label)
+    if truth is not None:
+        scores["best possible"] = truth
+    rows = TestRows(labelled.label, _dense(labelled.user_codes()), labelled.user_day_codes())
+    is_probability = bundle.manifest["recipe"]["objective"] == "binary:logistic"
+    return Evaluation(
+        version=bundle.version,
+        label=label,
+        features=len(bundle.contract.features),
+        rows=len(labelled.label),
+        users=int(rows.user.max()) + 1,
+        lists=_judged_lists(rows),
+        start=split.test_from.isoformat(),
+        end=split.end.isoformat(),
+        report=evaluate(rows, scores, resamples=resamples, seed=seed, progress=progress),
+        calibration=calibration_report(labelled.label, score) if is_probability else None,
+    )
+
+
+def write_evaluation(workspace: Workspace, evaluation: Evaluation) -> list[Path]:
+    """Leave the figures as JSON, and the reliability diagram as SVG, in the reports folder."""
+    workspace.reports.mkdir(parents=True, exist_ok=True)
+    figures = workspace.reports / f"evaluation-{evaluation.version}.json"
+    figures.write_text(json.dumps(evaluation.to_json(), indent=1))
+    if evaluation.calibration is None:
+        return [figures]
+    diagram = workspace.reports / f"calibration-{evaluation.version}.svg"
+    diagram.write_text(reliability_figure(evaluation.calibration["bins"], label=evaluation.label))
+    return [figures, diagram]
+
+
+def _baselines(joined: pa.Table, label: str, *, seed: int) -> dict[str, Floats]:
+    """Scores that need no model; NaN where the feature is unknown."""
+    names = {"item popularity": POPULARITY, "item rate": f"item_{RATES[label]}", "user rate": f"user_{RATES[label]}"}
+    found = {name: column for name, column in names.items() if column in joined.column_names}
+    columns = {
+        name: joined.column(column).to_numpy(zero_copy_only=False).astype(np.float64)
+        for name, column in found.items()
+    }
+    return {"random": np.random.default_rng(seed).random(len(joined)), **columns}
+
+
+def _truth(workspace: Workspace, labelled: Labelled, label: str) -> Floats | None:
+    """The simulator's own probabilities of this label, in row order; None for real events."""
+    truth = EventStore(workspace.events).read("truth")
+    known = {
+        exposure: probability
+        for exposure, of, probability in zip(*(truth.column(name).to_pylist() for name in truth.column_names), strict=True)
+        if of == label
+    }
+    if not known:
+        return None
+    try:
+        return np.array([known[exposure] for exposure in labelled.requests.column("exposure_id").to_pylist()])
+    except KeyError as error:
+        raise TrainingDataError(f"the simulator's truth lacks exposure {error}; simulate the events again") from error
+
+
+def _dense(codes: Any) -> Any:
+    return np.unique(codes, return_inverse=True)[1]
+
+
+def _judged_lists(rows: TestRows) -> int:
+    sizes = np.bincount(rows.user_day)
+    hits = np.bincount(rows.user_day, weights=rows.label)
+    return int(((sizes >= SMALLEST_LIST) & (hits > 0) & (hits < sizes)).sum())

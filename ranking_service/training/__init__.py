@@ -1,0 +1,1 @@
+"""From exposures with outcomes to a published bundle."""
