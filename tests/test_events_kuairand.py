@@ -205,6 +205,7 @@ def test_bad_values_in_text_tables_put_the_row_aside(store: EventStore, folder: 
         "12,7,NORMAL,2022-04-10,Kmovie,long,1,1,9,1",
         "13,7,NORMAL,someday,Kmovie,5,1,1,9,1",
         "14,7",
+        "15,7,NORMAL,2022-04-10,Kmovie,5,99999999999,1,9,1",
         "10" + ",1" * 9,
     ]
     (folder / VIDEOS).write_bytes(gzip.compress("\n".join([text, *more]).encode()))
@@ -212,6 +213,7 @@ def test_bad_values_in_text_tables_put_the_row_aside(store: EventStore, folder: 
     assert store.source()["rows"]["items"] == 2
     assert store.source()["quarantined"]["items"] == {
         "video_duration is not a number": 1,
+        "server_width is above 2,147,483,647": 1,
         "upload_dt is not a date": 2,
         "wrong number of fields": 1,
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -92,9 +94,8 @@ def test_a_failed_rewrite_changes_nothing_and_leaves_nothing(
     store: EventStore, problem: BaseException
 ) -> None:
     before = contents(store.root)
-    with pytest.raises(type(problem)), store.rewrite(SOURCE) as writer:
-        writer.write("exposures", exposures(3))
-        raise problem
+    with pytest.raises(type(problem)):
+        _fail_after_three_rows(store, problem)
     assert contents(store.root) == before
     assert {path.name for path in store.root.parent.iterdir()} == {"events", ".events.lock"}
 
@@ -118,6 +119,29 @@ def test_a_crash_between_the_two_renames_is_repaired_at_the_next_reading(store: 
     (store.root.parent / ".events.new").mkdir()
     assert store.source()["kind"] == "hand-made"
     assert contents(store.root) == before
+
+
+def test_a_killed_writer_harms_nothing(store: EventStore) -> None:
+    before = contents(store.root)
+    killed = (
+        "import os, pathlib, sys; from materialization.events.store import EventStore\n"
+        "with EventStore(pathlib.Path(sys.argv[1])).rewrite({'kind': 'x', 'label': 'click'}): os._exit(9)"
+    )
+    repository = Path(__file__).resolve().parents[1]
+    ended = subprocess.run([sys.executable, "-c", killed, str(store.root)], cwd=repository, check=False)
+    assert ended.returncode == 9
+    assert (store.root.parent / ".events.new").exists()
+    assert contents(store.root) == before
+    with store.rewrite(SOURCE) as writer:
+        writer.write("exposures", exposures(10))
+    assert contents(store.root) == before
+    assert not (store.root.parent / ".events.new").exists()
+
+
+def test_a_damaged_source_file_is_named(store: EventStore) -> None:
+    (store.root / "source.json").write_text('{"kind": ')
+    with pytest.raises(EventDataError, match=r"source.json is damaged"):
+        store.tables()
 
 
 def test_a_crash_after_the_renames_leaves_the_new_content(store: EventStore) -> None:
@@ -193,6 +217,12 @@ def test_quarantined_rows_keep_their_values_and_are_counted(store: EventStore) -
     assert rows["time"].to_pylist() == ["1", "2", "noon"]
     assert rows["user"].to_pylist() == ["a", "b", None]
     assert store.quarantined("users") is None
+
+
+def _fail_after_three_rows(store: EventStore, problem: BaseException) -> None:
+    with store.rewrite(SOURCE) as writer:
+        writer.write("exposures", exposures(3))
+        raise problem
 
 
 def _with(rows: pa.Table, column: str, values: list[object]) -> pa.Table:

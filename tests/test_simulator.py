@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from feature_repo.errors import EventDataError, SettingError
 from materialization.events.describe import describe, render
@@ -273,9 +275,7 @@ def test_progress_is_told_day_by_day(tmp_path: Path) -> None:
 
 
 def test_the_description_fits_a_screen(store: EventStore) -> None:
-    from rich.console import Console
-
-    console = Console(width=110, record=True, quiet=False, file=Path("/dev/null").open("w"))
+    console = Console(width=110, record=True, file=io.StringIO())
     console.print(render(describe(store)))
     text = console.export_text()
     assert "simulation: 2024-03-04" in text

@@ -44,12 +44,12 @@ NOTES = (
 )
 
 HISTORY_COLUMNS: dict[str, reading.Kind] = {
-    "user_id": reading.INTEGER,
-    "history_len": reading.INTEGER,
-    "last_time_ms": reading.INTEGER,
-    "watch_seq": reading.INTEGER_LIST,
-    "like_seq": reading.INTEGER_LIST,
-    "long_watch_seq": reading.INTEGER_LIST,
+    "user_id": reading.integer,
+    "history_len": reading.integer,
+    "last_time_ms": reading.integer,
+    "watch_seq": reading.integer_list,
+    "like_seq": reading.integer_list,
+    "long_watch_seq": reading.integer_list,
 }
 VIDEO_NUMBERS = ("video_duration", "server_width", "server_height", "music_type")
 VIDEO_COLUMNS = ("video_id", "author_id", "video_type", "upload_dt", "upload_type", *VIDEO_NUMBERS, "tag")

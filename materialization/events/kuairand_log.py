@@ -32,7 +32,7 @@ OTHERS = (
     "comment_stay_time",
     "is_rand",
 )
-LOG_COLUMNS: dict[str, reading.Kind] = dict.fromkeys((*REQUIRED, *OTHERS), reading.INTEGER)
+LOG_COLUMNS: dict[str, reading.Kind] = dict.fromkeys((*REQUIRED, *OTHERS), reading.integer)
 SESSION_GAP_MS = 30 * 60_000
 BEFORE_HISTORY_END = "not later than the user's history"
 

@@ -67,7 +67,7 @@ def _write_ratings(writer: EventWriter, file: Path) -> datetime:
     sieve = Sieve(file, original)
     for column in ("user_id", "movie_id"):
         sieve.reject_unless_number(column)
-    sieve.numbers(["rating", "rating_timestamp"])
+    sieve.numbers(["rating", "rating_timestamp"], largest=10**15)
     sieve.reject(
         pc.or_(pc.less(sieve.table["rating"], 0), pc.greater(sieve.table["rating"], 10)),
         "rating is not 0..10",

@@ -19,10 +19,13 @@ from feature_repo.errors import EventDataError
 Kind = Callable[[pa.DataType], bool]
 """Says whether a column's type is acceptable."""
 
-INTEGER: Kind = pa.types.is_integer
+
+def integer(kind: pa.DataType) -> bool:
+    """An integer that fits 64 bits with a sign."""
+    return bool(pa.types.is_integer(kind) and kind != pa.uint64())
 
 
-def INTEGER_LIST(kind: pa.DataType) -> bool:
+def integer_list(kind: pa.DataType) -> bool:
     """A list of integers (the element type of an all-empty column may be unknown)."""
     if not pa.types.is_list(kind):
         return False

@@ -85,13 +85,16 @@ class Sieve:
         repeated[kept] = keys.duplicated(keep="first").to_numpy()
         self.reject(repeated, f"{column} repeats an earlier row's")
 
-    def numbers(self, columns: Sequence[str]) -> None:
-        """Turn text columns into int64: the unknown code is null, rows whose text is no number go."""
+    def numbers(self, columns: Sequence[str], *, largest: int = 2**31 - 1) -> None:
+        """Turn text columns into int64: the unknown code is null, rows go whose text is no number, or
+        one whose size is above `largest`.
+        """
         for column in columns:
             text = self.table[column]
             readable = pc.match_substring_regex(text, NUMBER)
             self.reject(pc.invert(readable), f"{column} is not a number")
             whole = pc.if_else(readable, text, pa.scalar(None, pa.string())).cast(pa.float64())
+            self.reject(pc.greater(pc.abs(whole), largest), f"{column} is above {largest:,}")
             self._replace(column, unknown_to_null(pc.trunc(whole).cast(pa.int64())))
 
     def _replace(self, column: str, values: pa.ChunkedArray | pa.Array) -> None:

@@ -84,7 +84,10 @@ class EventStore:
                 f"there are no events in {self.root}; write some with `marquee events simulate` "
                 "or `marquee events import`"
             )
-        source = cast(Source, json.loads(path.read_text(encoding="utf-8")))
+        try:
+            source = cast(Source, json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as problem:
+            raise EventDataError(f"{path} is damaged ({problem}); import or simulate again") from problem
         if source["format"] != FORMAT:
             raise EventDataError(
                 f"{path} has format {source['format']}, expected {FORMAT}; import or simulate again"

@@ -14,8 +14,8 @@ from feature_repo.errors import EventDataError
 def best_ndcg(truth: pa.Table, lists: pa.Table, *, label: str, k: int, by: str = "probability") -> float:
     """Mean NDCG@k over the requests of `lists` when each is ordered by the truth.
 
-    `lists` has `exposure_id`, `request_id` and the boolean or 0/1 column `label`. `by` is `probability` (knows
-    the position too: the best that anything can expect on logged lists) or `appeal` (position taken out).
+    `lists` has `exposure_id`, `request_id` and the boolean or 0/1 column `label`. `by` is `probability` (the
+    position known too: the best that anything can expect on logged lists) or `appeal` (position taken out).
     Raises EventDataError when the truth lacks an exposure of the lists, or is about another label.
     """
     labels = set(truth["label"].unique().to_pylist())
