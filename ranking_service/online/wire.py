@@ -1,0 +1,93 @@
+"""Between the proto's messages and the pipeline's values."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable
+
+from feature_repo.errors import RequestError
+from ranking_service.contract import Scalar
+from ranking_service.online.explain import Explanation
+from ranking_service.online.ranker import Ranking
+from ranking_service.online.request import RankRequest
+from ranking_service.proto import ranking_pb2
+
+YEAR_ONE, YEAR_TEN_THOUSAND = -62_135_596_800, 253_402_300_800
+"""The instants a `google.protobuf.Timestamp` may hold, in Unix seconds."""
+
+
+def decode(message: ranking_pb2.RankRequest, clock: Callable[[], float]) -> RankRequest:
+    """The request as sent, with an id and a time of its own.
+
+    Raises RequestError for a time or a context value that is none.
+    """
+    context = message.context
+    return RankRequest(
+        request_id=message.request_id or uuid.uuid4().hex,
+        user_id=message.user_id,
+        candidate_ids=tuple(message.candidate_ids),
+        request_timestamp=_seconds(context) if context.HasField("request_time") else clock(),
+        surface=context.surface or None,
+        device=context.device or None,
+        session_position=context.session_position if context.HasField("session_position") else None,
+        features={name: _scalar(name, value) for name, value in context.features.items()},
+        limit=message.limit,
+        explain=message.explain,
+    )
+
+
+def _seconds(context: ranking_pb2.Context) -> float:
+    """Unix seconds, rounded once from whole microseconds as `datetime.timestamp` does."""
+    time = context.request_time
+    if not (YEAR_ONE <= time.seconds < YEAR_TEN_THOUSAND and 0 <= time.nanos < 10**9):
+        raise RequestError("context.request_time", "is outside the years 1 to 9999; send a valid timestamp")
+    return (int(time.seconds) * 10**6 + int(time.nanos) // 1000) / 10**6
+
+
+def _scalar(name: str, value: ranking_pb2.ContextValue) -> Scalar:
+    kind = value.WhichOneof("value")
+    if kind is None:
+        raise RequestError(f'context.features["{name}"]', "has no value; set number or text, or leave it out")
+    return value.text if kind == "text" else float(value.number)
+
+
+def encode(ranking: Ranking, *, decode_micros: int) -> ranking_pb2.RankResponse:
+    """The answer the caller asked for."""
+    best = ranking.order[: ranking.returned]
+    candidates = ranking.request.candidate_ids
+    scores = ranking.scores[best].tolist()
+    items = [
+        ranking_pb2.RankedItem(item_id=candidates[position], score=score, rank=rank)
+        for rank, (position, score) in enumerate(zip(best.tolist(), scores, strict=True))
+    ]
+    for item, explanation in zip(items, ranking.explanations, strict=False):
+        item.explanation.CopyFrom(_explanation(explanation))
+    micros = {"decode": decode_micros, **ranking.micros}
+    return ranking_pb2.RankResponse(
+        request_id=ranking.request.request_id,
+        items=items,
+        bundle_version=ranking.bundle_version,
+        level=ranking.level,
+        micros=ranking_pb2.StageMicros(**micros, total=sum(micros.values())),
+        incomplete_candidates=ranking.fetched.incomplete_candidates(),
+        missing_by_view=ranking.fetched.missing_counts(),
+    )
+
+
+def _explanation(explanation: Explanation) -> ranking_pb2.Explanation:
+    return ranking_pb2.Explanation(
+        margin=explanation.margin,
+        base=explanation.base,
+        others=explanation.others,
+        top=[
+            ranking_pb2.Contribution(
+                feature=entry.feature.name,
+                description=entry.feature.description,
+                contribution=entry.contribution,
+                value=None if math.isnan(entry.value) else entry.value,
+                category=entry.category,
+            )
+            for entry in explanation.top
+        ],
+    )
