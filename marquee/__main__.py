@@ -10,6 +10,9 @@ from feature_repo.errors import MarqueeError, RequestError, SettingError
 from marquee.lazy import LazyGroup, Verb
 
 VERBS = {
+    "events": Verb("marquee.events:events", "Bring events in, or make some up, and look at them."),
+    "features": Verb("marquee.features:features", "Check, apply, build and materialize features."),
+    "model": Verb("marquee.model:model", "Train and evaluate rankers."),
     "serve": Verb("marquee.serve:serve", "Answer ranking requests over gRPC."),
     "rank": Verb("marquee.rank:rank", "Rank candidates for one user, against a running server."),
     "bench": Verb("marquee.bench:bench", "Measure, next to the floor."),

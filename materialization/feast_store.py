@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
 from feast import FeatureStore, RepoConfig
+from redis.exceptions import RedisError
 
-from feature_repo.errors import FeatureError, MissingInputError, SettingError
+from feature_repo.errors import FeatureError, MissingInputError, OnlineStoreError, SettingError
 from feature_repo.workspace import FEATURE_REPO, HOME_VARIABLE, REDIS_VARIABLE, Workspace
 from materialization.declared import BatchView, batch_views
+from materialization.progress import Report, silent
 
 SETTINGS = FEATURE_REPO / "feature_store.yaml"
 STALEST = timedelta(days=2)
@@ -103,29 +106,66 @@ def run_feast(workspace: Workspace, *arguments: str) -> str:
     return finished.stdout
 
 
+def newest_snapshot(workspace: Workspace) -> datetime:
+    """Instant of the newest built partition of any view. Raises MissingInputError before the first build."""
+    paths = workspace.features.glob("*/date=*/*.parquet")
+    newest = max((f"{path.parent.name.removeprefix('date=')}T{path.stem}" for path in paths), default=None)
+    if newest is None:
+        raise MissingInputError(f"no snapshots in {workspace.features}; run `marquee features build`")
+    return datetime.strptime(newest, "%Y-%m-%dT%H%M").replace(tzinfo=timezone.utc)
+
+
 def materialize(
-    workspace: Workspace, *, end: datetime, start: datetime | None = None, views: list[str] | None = None
+    workspace: Workspace,
+    *,
+    end: datetime,
+    start: datetime | None = None,
+    views: Sequence[str] = (),
+    report: Report = silent,
 ) -> None:
-    """`feast materialize`: bring the newest row of every entity in [start, end] into Redis.
+    """`feast materialize`: bring the newest row of every entity in [start, end] into Redis; all views unless named.
 
     Without `start`, a view is read back as far as its ttl: an older row could not be served anyway.
     """
     store = open_store(workspace)
-    for view in _chosen(views):
+    for view in _reported(views, report):
         since = start or end - (view.view.ttl or STALEST)
-        with _quiet():
+        with _answering(view):
             store.materialize(since, end, feature_views=[view.name])
 
 
-def materialize_incremental(workspace: Workspace, *, end: datetime, views: list[str] | None = None) -> None:
+def materialize_incremental(
+    workspace: Workspace, *, end: datetime, views: Sequence[str] = (), report: Report = silent
+) -> None:
     """`feast materialize-incremental`: from each view's last end to `end`."""
     store = open_store(workspace)
-    with _quiet():
-        store.materialize_incremental(end, feature_views=[view.name for view in _chosen(views)])
+    for view in _reported(views, report):
+        with _answering(view):
+            store.materialize_incremental(end, feature_views=[view.name])
 
 
-def _chosen(names: list[str] | None) -> list[BatchView]:
-    return [view for view in batch_views() if names is None or view.name in names]
+def _reported(names: Sequence[str], report: Report) -> Iterator[BatchView]:
+    known = {view.name: view for view in batch_views()}
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise FeatureError(f"no view named {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = [known[name] for name in names or known]
+    for done, view in enumerate(chosen):
+        report("materializing views", done, len(chosen))
+        yield view
+    report("materializing views", len(chosen), len(chosen))
+
+
+@contextlib.contextmanager
+def _answering(view: BatchView) -> Iterator[None]:
+    """Feast's own prints aside; a Redis that does not answer is our error, naming the view."""
+    try:
+        with _quiet(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except RedisError as error:
+        raise OnlineStoreError(
+            f"materializing {view.name}: Redis does not answer ({error}); is {REDIS_VARIABLE} right?"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from materialization.events import reading
 from materialization.events.kuairand_log import LOG_COLUMNS, exposures, sift
-from materialization.events.progress import Report, silent
+from materialization.progress import Report, silent
 from materialization.events.schemas import CATEGORY_COUNT, HISTORIES, TIMESTAMP
 from materialization.events.sieve import Sieve, zero_to_null
 from materialization.events.store import EventStore, Source

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from feature_repo.errors import EventDataError
 from materialization.events import reading
-from materialization.events.progress import Report, silent
+from materialization.progress import Report, silent
 from materialization.events.schemas import TIMESTAMP
 from materialization.events.sieve import Sieve, number_repeats
 from materialization.events.store import EventStore, Source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,9 +25,8 @@ from materialization.feature_build.snapshot import (
     recorded_inputs,
     write_snapshot,
 )
+from materialization.progress import Report, silent
 
-Progress = Callable[[int, int], None]
-"""Called with (snapshots done, snapshots in all)."""
 DAY = timedelta(days=1)
 
 
@@ -78,7 +77,7 @@ def build_features(
     memory_limit: str = "2GB",
     workers: int = 2,
     fresh: bool = False,
-    progress: Progress = lambda _done, _all: None,
+    report: Report = silent,
 ) -> BuildSummary:
     """Write the snapshots due in [start, end]; those whose inputs did not change are kept.
 
@@ -97,7 +96,7 @@ def build_features(
     summary = BuildSummary(start, end, {view.name: ViewSummary() for view in chosen})
     tasks = _tasks(workspace, chosen, files, instants=list(grid(start, end, every)), summary=summary)
     limits = Limits(memory_limit, workspace.home / "spill")
-    _run(tasks, files, limits, workers=workers, summary=summary, progress=progress)
+    _run(tasks, files, limits, workers=workers, summary=summary, report=report)
     return summary
 
 
@@ -161,7 +160,7 @@ def _run(
     *,
     workers: int,
     summary: BuildSummary,
-    progress: Progress,
+    report: Report,
 ) -> None:
     total = sum(map(len, tasks.values()))
     done = 0
@@ -174,7 +173,7 @@ def _run(
                     view.written, view.rows = view.written + 1, view.rows + rows
                     view.bytes, view.seconds = view.bytes + task.path.stat().st_size, view.seconds + seconds
                     done += 1
-                    progress(done, total)
+                    report("building snapshots", done, total)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.errors import SettingError
-from materialization.events.progress import Report, silent
+from materialization.progress import Report, silent
 from materialization.events.store import EventStore
 from materialization.events.writer import EventWriter
 from materialization.simulator.audience import Audience, make_audience

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from materialization.progress import Report, silent
 from ranking_service.evaluation.metrics import (
     Codes,
     Floats,
@@ -54,7 +55,7 @@ def evaluate(
     *,
     resamples: int = 200,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    progress: Report = silent,
 ) -> Report:
     """Every ranker's metrics. Missing scores (NaN) rank as that ranker's mean.
 
@@ -71,7 +72,7 @@ def evaluate(
             metric: Interval(values[metric], *_percentiles([one[metric] for one in resampled]))
             for metric in METRICS
         }
-        progress(done + 1, len(scores))
+        progress("resampling users", done + 1, len(scores))
     return report
 
 

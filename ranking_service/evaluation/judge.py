@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from feature_repo.errors import TrainingDataError
 from feature_repo.workspace import Workspace
 from materialization.events.store import EventStore
 from materialization.feast_store import open_store
+from materialization.progress import Report, silent
 from ranking_service.bundle import Bundle
 from ranking_service.evaluation.evaluate import SMALLEST_LIST, Report, TestRows, calibration_report, evaluate
 from ranking_service.evaluation.metrics import Floats
@@ -57,7 +57,7 @@ def judge(
     *,
     resamples: int = 200,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    progress: Report = silent,
 ) -> Evaluation:
     """Score the exposures of the bundle's test days with features as known at request time."""
     label = bundle.manifest["label"]

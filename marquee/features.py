@@ -1,0 +1,127 @@
+"""`marquee features`: check, apply, build and materialize the declared features."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from marquee.lazy import LazyGroup, Verb
+from marquee.terminal import INSTANT, console
+
+features = LazyGroup(
+    "features",
+    verbs={
+        "check": Verb("marquee.features:check", "Find what is wrong with the declarations before anything runs."),
+        "plan": Verb("marquee.features:plan", "What `apply` would change (feast plan)."),
+        "apply": Verb("marquee.features:apply", "Register the declarations (feast apply)."),
+        "build": Verb("marquee.features:build", "Compute feature snapshots from the events."),
+        "materialize": Verb("marquee.features:materialize", "Bring the newest rows into Redis (feast materialize)."),
+    },
+    help="Check, apply, build and materialize the features that feature_repo/ declares.",
+)
+
+
+@click.command()
+def check() -> int:
+    """Find what is wrong with the declarations, and which trained models a change would break.
+
+    Exit code 0 if nothing is wrong, 1 otherwise; warnings alone are 0.
+    """
+    from feature_repo.workspace import Workspace
+    from ranking_service.declaration_check import check_declarations, render
+
+    problems = check_declarations(Workspace.from_environment())
+    console.print(render(problems))
+    return int(any(problem.is_error for problem in problems))
+
+
+@click.command()
+def plan() -> None:
+    """Show what `marquee features apply` would change in the registry."""
+    from feature_repo.workspace import Workspace
+    from materialization.feast_store import plan_definitions
+
+    console.print(plan_definitions(Workspace.from_environment()).strip(), markup=False)
+
+
+@click.command()
+def apply() -> None:
+    """Register entities, views and services; the same as `feast apply` inside feature_repo/."""
+    from feature_repo.workspace import Workspace
+    from materialization.feast_store import apply_definitions
+
+    workspace = Workspace.from_environment()
+    with console.status("feast apply"):
+        printed = apply_definitions(workspace)
+    console.print(printed.strip(), markup=False)
+    console.print(f"registered in {workspace.registry}; next: marquee model train")
+
+
+@click.command()
+@click.option("--from", "start", type=INSTANT, help="First snapshot [default: first midnight after the first event]")
+@click.option("--to", "end", type=INSTANT, help="Last snapshot [default: first midnight after the last event]")
+@click.option("--every", default="6h", show_default=True, help="Step; a view with a longer cadence is built less often.")
+@click.option("--view", "views", multiple=True, help="Only this view (repeatable).")
+@click.option("--memory-limit", default="2GB", show_default=True, help="Per worker; beyond it DuckDB spills to disk.")
+@click.option("--workers", default=2, show_default=True, help="Snapshots computed at once.")
+@click.option("--fresh", is_flag=True, help="Forget what was built before.")
+def build(
+    start: datetime | None,
+    end: datetime | None,
+    every: str,
+    views: tuple[str, ...],
+    memory_limit: str,
+    workers: int,
+    fresh: bool,
+) -> None:
+    """Compute each view as of each instant, from the events known by then.
+
+    Only what is missing, or whose events or SQL changed, is computed. Safe to interrupt and to run again.
+    """
+    from feature_repo.workspace import Workspace
+    from materialization.declared import parse_interval
+    from materialization.feature_build.build import build_features
+    from materialization.feature_build.summary import render
+    from materialization.progress import bars
+
+    with bars(console) as report:
+        summary = build_features(
+            Workspace.from_environment(),
+            start=start,
+            end=end,
+            every=parse_interval(every),
+            views=views,
+            memory_limit=memory_limit,
+            workers=workers,
+            fresh=fresh,
+            report=report,
+        )
+    console.print(render(summary))
+    console.print("next: marquee features apply")
+
+
+@click.command()
+@click.option("--to", "end", type=INSTANT, help="Newest instant to serve [default: the newest snapshot]")
+@click.option("--from", "start", type=INSTANT, help="Oldest instant [default: each view's ttl before --to]")
+@click.option("--incremental", is_flag=True, help="From each view's last end (feast materialize-incremental).")
+@click.option("--view", "views", multiple=True, help="Only this view (repeatable).")
+def materialize(
+    end: datetime | None, start: datetime | None, incremental: bool, views: tuple[str, ...]
+) -> None:
+    """Bring the newest row of every entity into Redis, where the ranking service reads it."""
+    from feature_repo.workspace import Workspace
+    from materialization.feast_store import materialize as full
+    from materialization.feast_store import materialize_incremental, newest_snapshot
+    from materialization.progress import bars
+
+    if incremental and start is not None:
+        raise click.UsageError("--incremental knows where to start; leave out --from")
+    workspace = Workspace.from_environment()
+    until = end or newest_snapshot(workspace)
+    with bars(console) as report:
+        if incremental:
+            materialize_incremental(workspace, end=until, views=list(views), report=report)
+        else:
+            full(workspace, start=start, end=until, views=list(views), report=report)
+    console.print(f"Redis serves what was known at {until:%Y-%m-%d %H:%M} UTC; next: marquee serve")

@@ -1,0 +1,95 @@
+"""`marquee model`: train and evaluate rankers."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import click
+
+from marquee.lazy import LazyGroup, Verb
+from marquee.terminal import console
+
+model = LazyGroup(
+    "model",
+    verbs={
+        "train": Verb("marquee.model:train", "Fit a ranker and publish its bundle."),
+        "evaluate": Verb("marquee.model:evaluate", "Judge a bundle on its test days, against baselines."),
+    },
+    help="Train and evaluate rankers.",
+)
+
+
+@click.command()
+@click.option("--service", default="ranker_v1", show_default=True, help="Feature service.")
+@click.option(
+    "--label",
+    type=click.Choice(["long_view", "completed", "click", "like"]),
+    help="Outcome to predict [default: the event source's own]",
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["binary:logistic", "rank:ndcg"]),
+    default="binary:logistic",
+    show_default=True,
+    help="What XGBoost optimizes.",
+)
+@click.option("--validate-days", default=1, show_default=True, help="Days before the test days that stop the training.")
+@click.option("--test-days", default=3, show_default=True, help="Last days, never trained on.")
+@click.option("--rounds", default=1500, show_default=True, help="Most trees.")
+@click.option("--patience", default=60, show_default=True, help="Trees without improvement before stopping.")
+@click.option("--seed", default=0, show_default=True, help="Of row and column sampling.")
+@click.option("--threads", default=0, help="XGBoost threads [default: every core]")
+def train(
+    service: str,
+    label: str | None,
+    objective: str,
+    validate_days: int,
+    test_days: int,
+    rounds: int,
+    patience: int,
+    seed: int,
+    threads: int,
+) -> None:
+    """Join labels with features as known at request time, fit with early stopping, publish a bundle."""
+    from feature_repo.workspace import Workspace
+    from materialization.events.store import EventStore
+    from materialization.progress import spoken
+    from ranking_service.training.labelled import Split
+    from ranking_service.training.train import Recipe
+    from ranking_service.training.train import train as run
+
+    workspace = Workspace.from_environment()
+    first, last = EventStore(workspace.events).span()
+    recipe = Recipe(
+        service=service, label=label, objective=objective, rounds=rounds, patience=patience, seed=seed, threads=threads
+    )
+    with spoken(console) as step:
+        path = run(
+            workspace,
+            recipe,
+            split=Split.by_days(first, last, validate_days=validate_days, test_days=test_days),
+            now=datetime.now(timezone.utc),
+            step=step,
+        )
+    console.print(f"published {path}; next: marquee model evaluate")
+
+
+@click.command()
+@click.option("--bundle", "version", help="Version [default: the promoted or newest]")
+@click.option("--resamples", default=200, show_default=True, help="Bootstrap resamplings of the users.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap and the random baseline.")
+def evaluate(version: str | None, resamples: int, seed: int) -> None:
+    """Judge a bundle on its test days, next to baselines and, on simulated events, the best possible ranking."""
+    from feature_repo.workspace import Workspace
+    from materialization.progress import bars
+    from ranking_service.bundle import latest, load
+    from ranking_service.evaluation.judge import judge, write_evaluation
+    from ranking_service.evaluation.table import render
+
+    workspace = Workspace.from_environment()
+    bundle = load(workspace.models / version if version else latest(workspace.models))
+    with bars(console) as report:
+        evaluation = judge(workspace, bundle, resamples=resamples, seed=seed, progress=report)
+    console.print(render(evaluation))
+    for path in write_evaluation(workspace, evaluation):
+        console.print(f"written: {path}")
