@@ -46,16 +46,16 @@ FROM (
 -- All that is known of a user's tastes: remembered exposures, remembered long views and likes that are older than
 -- the remembered exposures, and the log so far.
 CREATE OR REPLACE TEMP VIEW tastes AS
-SELECT user_id, item_id, 1 AS exposure, long_view, "like" FROM exposures
+SELECT user_id, item_id, long_view, "like" FROM exposures
 UNION ALL
-SELECT user_id, item_id, 1, long_view, "like" FROM remembered
+SELECT user_id, item_id, long_view, "like" FROM remembered
 UNION ALL
-SELECT user_id, item_id, 1, true, false FROM (
-    SELECT user_id, unnest(list_filter(long_viewed_item_ids, lambda x: NOT list_contains(exposed_item_ids, x))) AS item_id
+SELECT user_id, item_id, true, false FROM (
+    SELECT user_id, unnest(list_filter(long_viewed_item_ids, lambda x: NOT list_contains(coalesce(exposed_item_ids, []), x))) AS item_id
     FROM current_histories
 )
 UNION ALL
-SELECT user_id, item_id, 1, false, true FROM (
-    SELECT user_id, unnest(list_filter(liked_item_ids, lambda x: NOT list_contains(exposed_item_ids, x))) AS item_id
+SELECT user_id, item_id, false, true FROM (
+    SELECT user_id, unnest(list_filter(liked_item_ids, lambda x: NOT list_contains(coalesce(exposed_item_ids, []), x))) AS item_id
     FROM current_histories
 );

@@ -7,7 +7,7 @@ SELECT
     count(*) FILTER (long_view) AS pair_long_views,
     count(*) FILTER (NOT click) AS pair_skips,
     max(watched_share(play_ms, duration_ms)) AS pair_best_watched_share,
-    arg_max(watched_share(play_ms, duration_ms), (event_timestamp, exposure_id)) AS pair_last_watched_share,
+    arg_max_null(watched_share(play_ms, duration_ms), (event_timestamp, exposure_id)) AS pair_last_watched_share,
     epoch(max(event_timestamp)) AS pair_last_seen_at
 FROM exposures
 WHERE within(event_timestamp, 7)

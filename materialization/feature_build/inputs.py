@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from materialization.declared import BatchView, digest
@@ -38,7 +38,7 @@ def event_files(events: Path) -> list[EventFile]:
 
 def visible(files: list[EventFile], as_of: datetime) -> list[EventFile]:
     """The files that can hold rows known before `as_of`."""
-    last_day = as_of.strftime("%Y-%m-%d")
+    last_day = (as_of - timedelta.resolution).astimezone(UTC).strftime("%Y-%m-%d")
     return [file for file in files if file.day <= last_day]
 
 

@@ -42,7 +42,7 @@ def connect(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'; SET threads = 1; SET enable_progress_bar = false")
         try:
-            connection.execute(f"SET memory_limit = '{limits.memory}'")
+            connection.execute(f"SET memory_limit = '{_quoted(limits.memory)}'")
         except duckdb.Error as error:
             raise FeatureError(f"--memory-limit {limits.memory!r} is not a size such as 2GB ({error})") from error
         if limits.spill is not None:
@@ -149,5 +149,5 @@ def _cast(table: pa.Table, schema: pa.Schema, view: BatchView) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+def _quoted(text: Path | str) -> str:
+    return str(text).replace("'", "''")

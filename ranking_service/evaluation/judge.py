@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_repo.errors import TrainingDataError
 from feature_repo.workspace import Workspace
@@ -66,9 +67,7 @@ def judge(
     joined = training_join(open_store(workspace), bundle.contract, labelled.requests)
     score = bundle.booster.inplace_predict(assemble_table(joined, bundle.contract)).astype(np.float64)
     scores = {"model": score, **_baselines(joined, label, seed=seed)}
-    truth = _truth(workspace, labelled, label)
-    if truth is not None:
-        scores["best possible"] = truth
+    scores |= _truth(workspace, labelled, label)
     rows = TestRows(labelled.label, _dense(labelled.user_codes()), labelled.user_day_codes())
     is_probability = bundle.manifest["recipe"]["objective"] == "binary:logistic"
     return Evaluation(
@@ -108,20 +107,20 @@ def _baselines(joined: pa.Table, label: str, *, seed: int) -> dict[str, Floats]:
     return {"random": np.random.default_rng(seed).random(len(joined)), **columns}
 
 
-def _truth(workspace: Workspace, labelled: Labelled, label: str) -> Floats | None:
-    """The simulator's own probabilities of this label, in row order; None for real events."""
+def _truth(workspace: Workspace, labelled: Labelled, label: str) -> dict[str, Floats]:
+    """The simulator's own probabilities of this label, in row order; nothing for real events.
+
+    The best possible ranking knows the position an exposure had; the best a ranker can learn does not.
+    """
     truth = EventStore(workspace.events).read("truth")
-    known = {
-        exposure: probability
-        for exposure, of, probability in zip(*(truth.column(name).to_pylist() for name in truth.column_names), strict=True)
-        if of == label
-    }
-    if not known:
-        return None
-    try:
-        return np.array([known[exposure] for exposure in labelled.requests.column("exposure_id").to_pylist()])
-    except KeyError as error:
-        raise TrainingDataError(f"the simulator's truth lacks exposure {error}; simulate the events again") from error
+    truth = truth.filter(pc.equal(truth.column("label"), label))
+    if not len(truth):
+        return {}
+    place = pc.index_in(labelled.requests.column("exposure_id"), truth.column("exposure_id"))
+    if place.null_count:
+        raise TrainingDataError(f"the simulator's truth lacks {place.null_count} exposures; simulate the events again")
+    named = {"best, position known": "probability", "best possible": "appeal"}
+    return {name: truth.column(column).take(place).to_numpy() for name, column in named.items()}
 
 
 def _dense(codes: Any) -> Any:
