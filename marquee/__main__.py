@@ -10,11 +10,13 @@ from feature_repo.errors import MarqueeError, RequestError, SettingError
 from marquee.lazy import LazyGroup, Verb
 
 VERBS = {
+    "demo": Verb("marquee.demo:demo", "The whole street in one go, on a private Redis."),
     "events": Verb("marquee.events:events", "Bring events in, or make some up, and look at them."),
     "features": Verb("marquee.features:features", "Check, apply, build and materialize features."),
     "model": Verb("marquee.model:model", "Train and evaluate rankers."),
     "serve": Verb("marquee.serve:serve", "Answer ranking requests over gRPC."),
     "rank": Verb("marquee.rank:rank", "Rank candidates for one user, against a running server."),
+    "skew": Verb("marquee.skew:skew", "Prove that what was served equals what the offline path gives."),
     "bench": Verb("marquee.bench:bench", "Measure, next to the floor."),
 }
 USAGE_ERRORS = (RequestError, SettingError)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from marquee.terminal import INSTANT, console
+
 if TYPE_CHECKING:
+    from feature_repo.workspace import Workspace
     from ranking_service.client import Contribution, RankedItem, Ranking
 
 
-CATALOGUE_CANDIDATES = 500
+POPULAR_CANDIDATES = 500
+SHOWN_REASONS = 4
 
 
 @click.command(short_help="Rank candidates for one user, against a running server.")
@@ -23,9 +27,7 @@ CATALOGUE_CANDIDATES = 500
 @click.option("--address", default="127.0.0.1:50051", show_default=True, help="The server's host:port.")
 @click.option("--surface", default="", help="Page, row or tab.")
 @click.option("--device", default="", help="tv, phone, tablet, web ...")
-@click.option(
-    "--at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]), help="Rank as of this instant, UTC."
-)
+@click.option("--at", type=INSTANT, help="Rank as of this instant, such as 2024-03-14T20:00 (UTC). [default: now]")
 @click.option("--limit", default=10, show_default=True, help="How many items to show; 0 shows all.")
 @click.option("--explain", is_flag=True, help="Show what made the scores.")
 @click.option("--timeout", default=1.0, show_default=True, help="Seconds to wait for the answer.")
@@ -42,70 +44,64 @@ def rank(
 ) -> None:
     """Rank candidates for one user, against a running server.
 
-    Without --candidates, the newest items of the workspace's catalogue.
+    Without --candidates, the 500 items shown most in the last week of the workspace's events.
     """
+    from feature_repo.workspace import Workspace
     from ranking_service.client import RankingClient
 
+    workspace = Workspace.from_environment()
     with RankingClient.connect(address) as client:
         ranking = client.rank(
             user_id=user,
-            candidate_ids=_candidate_ids(candidates),
+            candidate_ids=_candidate_ids(candidates, workspace),
             surface=surface,
             device=device,
-            at=at.replace(tzinfo=UTC) if at else None,
+            at=at,
             limit=limit,
             explain=explain,
             timeout=timeout,
         )
-    _show(ranking)
+    _show(ranking, user, workspace)
 
 
-def _candidate_ids(given: str | None) -> list[str]:
+def _candidate_ids(given: str | None, workspace: Workspace) -> list[str]:
     if given is None:
-        return _newest_items()
+        from marquee.catalogue import popular_items
+
+        return popular_items(workspace, POPULAR_CANDIDATES)
     if given.startswith("@"):
         lines = Path(given[1:]).read_text(encoding="utf-8").splitlines()
         return [line.strip() for line in lines if line.strip()]
     return given.split(",")
 
 
-def _newest_items() -> list[str]:
-    from feature_repo.workspace import Workspace
-    from materialization.events.store import EventStore
-
-    store = EventStore(Workspace.from_environment().events)
-    store.source()
-    items = store.read("items", ["item_id", "created_timestamp"]).sort_by(
-        [("created_timestamp", "descending")]
-    )
-    return list(dict.fromkeys(items["item_id"].to_pylist()))[:CATALOGUE_CANDIDATES]
-
-
-def _show(ranking: Ranking) -> None:
-    from rich.console import Console
+def _show(ranking: Ranking, user: str, workspace: Workspace) -> None:
     from rich.table import Table
 
-    table = Table("rank", "item", "score", title=f"request {ranking.request_id}")
+    from marquee.catalogue import items
+
+    known = items(workspace, [item.item_id for item in ranking.items]) if workspace.events.exists() else {}
+    table = Table("rank", "item", "score", title=f"for user {user}", title_justify="left", show_lines=True)
     if any(item.explanation for item in ranking.items):
-        table.add_column("because")
+        table.add_column("because (effect on the log odds)")
     for item in ranking.items:
-        table.add_row(str(item.rank), item.item_id, f"{item.score:.4f}", *_reasons(item))
-    console = Console()
+        name = f"{known[item.item_id].title}\n{', '.join(known[item.item_id].genres)}" if item.item_id in known else ""
+        table.add_row(str(item.rank + 1), f"{name}\n[dim]{item.item_id}[/dim]".strip(), f"{item.score:.4f}", *_reasons(item))
     console.print(table)
-    micros = ", ".join(f"{stage} {value / 1000:.2f}" for stage, value in ranking.micros.items() if value)
-    console.print(f"bundle {ranking.bundle_version}, level {ranking.level}, ms: {micros}")
+    micros = ", ".join(f"{stage} {value:,}" for stage, value in ranking.micros.items() if value)
+    console.print(f"microseconds: {micros}")
+    console.print(f"request {ranking.request_id}, bundle {ranking.bundle_version}, level {ranking.level}")
     if ranking.missing_by_view:
         missing = ", ".join(f"{view} {count}" for view, count in ranking.missing_by_view.items())
-        console.print(f"candidates without a usable row: {missing}")
+        console.print(f"candidates without a usable row (defaults took their place): {missing}")
 
 
 def _reasons(item: RankedItem) -> list[str]:
     if item.explanation is None:
         return []
-    entries = item.explanation.top[:5]
-    lines = [f"{entry.contribution:+.3f} {entry.feature} ({_value(entry)})" for entry in entries]
-    return ["\n".join(lines)]
+    entries = item.explanation.top[:SHOWN_REASONS]
+    return ["\n".join(f"{entry.contribution:+.2f}  {entry.description}: {_value(entry)}" for entry in entries)]
 
 
 def _value(entry: Contribution) -> str:
-    return entry.category or ("missing" if entry.value is None else f"{entry.value:g}")
+    return entry.category or ("unknown" if entry.value is None else f"{entry.value:.4g}")

@@ -1,0 +1,152 @@
+"""The shape of the house: imports point one way, third-party edges are thin, the reading order stays short."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("feature_repo", "materialization", "ranking_service", "skew_checks", "marquee")
+"""Each may import itself and those to its left."""
+
+EDGES: dict[str, tuple[str, ...]] = {
+    "redis": (
+        "materialization/feast_store.py",
+        "materialization/private_redis.py",
+        "ranking_service/bench",
+        "ranking_service/online/redis_link.py",
+        "ranking_service/online/stock_redis_reader.py",
+    ),
+    "duckdb": (
+        "marquee/catalogue.py",
+        "marquee/demo.py",
+        "materialization/events/describe.py",
+        "materialization/feature_build/snapshot.py",
+        "materialization/feature_check",
+        "ranking_service/training/labelled.py",
+        "skew_checks",
+    ),
+    "grpc": (
+        "ranking_service/bench",
+        "ranking_service/client.py",
+        "ranking_service/online/server.py",
+        "ranking_service/online/wire.py",
+        "ranking_service/proto",
+    ),
+    "xgboost": (
+        "ranking_service/bench",
+        "ranking_service/bundle.py",
+        "ranking_service/online/explain.py",
+        "ranking_service/online/ranker.py",
+        "ranking_service/training/train.py",
+        "skew_checks",
+    ),
+    "feast": (
+        "feature_repo",
+        "materialization/declared.py",
+        "materialization/feast_store.py",
+        "materialization/feature_check",
+        "ranking_service/compile_contract.py",
+        "ranking_service/training_join.py",
+        "skew_checks",
+    ),
+}
+"""Third-party library to the files (or folders) that may know it."""
+
+READING_ORDER = (
+    "README.md",
+    "feature_repo/user_views.py",
+    "ranking_service/online/ranker.py",
+    "ranking_service/training/train.py",
+    "skew_checks/replay.py",
+    "tests/test_journey.py",
+)
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 60
+
+
+def sources(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path for path in found if "_pb2" not in path.name]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every absolute module a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_point_to_the_left(layer: str) -> None:
+    right = LAYERS[LAYERS.index(layer) + 1 :]
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources(layer)
+        for module in imported(path)
+        if module.split(".")[0] in right
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("library", EDGES)
+def test_a_third_party_library_is_known_to_few_files(library: str) -> None:
+    allowed = tuple(str(ROOT / place) for place in EDGES[library])
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources(*LAYERS)
+        for module in imported(path)
+        if module.split(".")[0] == library and not str(path).startswith(allowed)
+    ]
+    assert not wrong
+
+
+def test_serving_needs_no_feast() -> None:
+    """The online path, followed through its imports at module level, never reaches Feast."""
+    seen: set[str] = set()
+    waiting = ["ranking_service.online.server", "ranking_service.client"]
+    while waiting:
+        module = waiting.pop()
+        path = ROOT / (module.replace(".", "/") + ".py")
+        if module in seen or not path.is_file():
+            continue
+        seen.add(module)
+        waiting += imported(path)
+    assert "ranking_service.online.stock_redis_reader" in seen
+    assert not {module for module in seen if any(name.split(".")[0] == "feast" for name in imported_by(module))}
+
+
+def imported_by(module: str) -> list[str]:
+    return list(imported(ROOT / (module.replace(".", "/") + ".py")))
+
+
+def test_the_reading_order_is_six_files_that_exist_and_the_readme_names() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    places = [readme.find(f"`{name}`") for name in READING_ORDER[1:]]
+    assert all((ROOT / name).is_file() for name in READING_ORDER)
+    assert all(place > 0 for place in places), dict(zip(READING_ORDER[1:], places, strict=True))
+    assert places == sorted(places)
+
+
+def test_files_stay_small() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in sources(*LAYERS)
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST_FILE
+    }
+    assert not long
+
+
+def test_functions_stay_small() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in sources(*LAYERS)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > LONGEST_FUNCTION
+    ]
+    assert not long
