@@ -1,4 +1,4 @@
-"""The feature repository's declarations as plain values: the one place that reads Feast objects for our own steps."""
+"""The repository's declarations as plain values: the one place that reads Feast objects for our own steps."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ SQL = FEATURE_REPO / "sql"
 PRELUDE = SQL / "_prelude.sql"
 EVENT_TIMESTAMP = "event_timestamp"
 CREATED_TIMESTAMP = "created_timestamp"
+Scalar = float | str
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -78,6 +79,20 @@ class BatchView:
 def arrow_type(field: Field) -> pa.DataType:
     """The Arrow type a partition stores the field in."""
     return feast_value_type_to_pa(field.dtype.to_value_type())
+
+
+def parse_default(declared: Field) -> Scalar:
+    """The `default` tag as a value of the field's type; raises FeatureError where it is unusable."""
+    text = declared.tags.get("default")
+    if text is None:
+        raise FeatureError(f"{declared.name} declares no default; give its field the tag `default`")
+    value_type = declared.dtype.to_value_type().name
+    if value_type == "STRING" or value_type.endswith("_LIST"):
+        return str(text)
+    try:
+        return float(text)
+    except ValueError:
+        raise FeatureError(f"{declared.name}: default {text!r} is not a number; write one, or nan") from None
 
 
 def digest(parts: Sequence[Any]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ from materialization.feature_build.snapshot import (
     connect,
     open_knowledge,
     partition_path,
+    partitions,
     recorded_inputs,
     write_snapshot,
 )
@@ -46,6 +49,8 @@ class ViewSummary:
 
     written: int = 0
     kept: int = 0
+    removed: int = 0
+    """Snapshots of other instants whose inputs have changed since."""
     rows: int = 0
     bytes: int = 0
     seconds: float = 0.0
@@ -81,23 +86,42 @@ def build_features(
 ) -> BuildSummary:
     """Write the snapshots due in [start, end]; those whose inputs did not change are kept.
 
+    A snapshot of another instant is removed if its inputs changed: the join would take it for a new one.
     Each worker may use `memory_limit`, and spills beyond it. Safe to kill and to run again.
-    Raises FeatureError for wrong declarations, MissingInputError without events.
+    Raises FeatureError for wrong declarations or a second build, MissingInputError without events.
     """
-    if start is None or end is None:
-        first, last = default_range(workspace)
-        start, end = start or first, end or last
-    if fresh:
-        shutil.rmtree(workspace.features, ignore_errors=True)
-    _same_events(workspace)
     chosen = _chosen(views)
-    _remove_partials(workspace, chosen)
-    files = event_files(workspace.events)
+    first, last = default_range(workspace)
+    start, end = start or first, end or last
+    instants = list(grid(start, end, every))
+    if not instants:
+        raise MissingInputError(
+            "no snapshot instant lies between --from and --to; widen the range or shorten --every"
+        )
     summary = BuildSummary(start, end, {view.name: ViewSummary() for view in chosen})
-    tasks = _tasks(workspace, chosen, files, instants=list(grid(start, end, every)), summary=summary)
     limits = Limits(memory_limit, workspace.home / "spill")
-    _run(tasks, files, limits, workers=workers, summary=summary, report=report)
+    with _alone(workspace):
+        if fresh:
+            shutil.rmtree(workspace.features, ignore_errors=True)
+        _same_events(workspace)
+        _remove_leftovers(workspace, chosen, limits)
+        files = event_files(workspace.events)
+        tasks = _tasks(workspace, chosen, files, instants=instants, summary=summary)
+        _run(tasks, files, limits, workers=workers, summary=summary, report=report)
     return summary
+
+
+@contextmanager
+def _alone(workspace: Workspace) -> Iterator[None]:
+    """Two builds at once would remove each other's unfinished files."""
+    with (workspace.home / ".features.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FeatureError(
+                f"{workspace.features} is being built by another process; wait for it to end, then try again"
+            ) from error
+        yield
 
 
 def _chosen(names: Iterable[str]) -> list[BatchView]:
@@ -116,14 +140,17 @@ def _same_events(workspace: Workspace) -> None:
     mark = workspace.features / "EVENTS"
     if mark.is_file() and mark.read_text() != identity:
         raise FeatureError(
-            f"{workspace.features} was built from other events: found {mark.read_text()}, expected {identity}; "
-            "build with --fresh, or use another MARQUEE_HOME"
+            f"{workspace.features} was built from other events: found {mark.read_text()}, "
+            f"expected {identity}; build with --fresh, or use another MARQUEE_HOME"
         )
     workspace.features.mkdir(parents=True, exist_ok=True)
     mark.write_text(identity)
 
 
-def _remove_partials(workspace: Workspace, views: list[BatchView]) -> None:
+def _remove_leftovers(workspace: Workspace, views: list[BatchView], limits: Limits) -> None:
+    """Of a killed build."""
+    if limits.spill is not None:
+        shutil.rmtree(limits.spill, ignore_errors=True)
     for view in views:
         for partial in workspace.feature_path(view.name).glob(f"*/*{PARTIAL}"):
             partial.unlink(missing_ok=True)
@@ -138,19 +165,19 @@ def _tasks(
     summary: BuildSummary,
 ) -> dict[datetime, list[Task]]:
     tasks: dict[datetime, list[Task]] = {}
-    for as_of in instants:
-        for view in views:
-            if not is_due(as_of, view.cadence):
-                continue
-            path = partition_path(workspace.feature_path(view.name), as_of)
+    for view in views:
+        folder = workspace.feature_path(view.name)
+        due = {as_of: partition_path(folder, as_of) for as_of in instants if is_due(as_of, view.cadence)}
+        for as_of, path in (partitions(folder) | due).items():
             fingerprint = inputs_fingerprint(view, files, as_of)
             if recorded_inputs(path) == fingerprint:
-                summary.views[view.name].kept += 1
-            else:
+                summary.views[view.name].kept += as_of in due
+            elif as_of in due:
                 tasks.setdefault(as_of, []).append(Task(view, as_of, path, fingerprint))
-    if not instants:
-        raise MissingInputError("no snapshot instant lies between --from and --to; widen the range or shorten --every")
-    return tasks
+            else:
+                path.unlink()
+                summary.views[view.name].removed += 1
+    return dict(sorted(tasks.items()))
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""What a snapshot is computed from: the event files that can hold rows known at its instant, and their content."""
+"""What a snapshot is computed from: the event files with rows known at its instant, and their content."""
 
 from __future__ import annotations
 

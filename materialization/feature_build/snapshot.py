@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,20 +45,38 @@ def connect(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             connection.execute(f"SET memory_limit = '{_quoted(limits.memory)}'")
         except duckdb.Error as error:
-            raise FeatureError(f"--memory-limit {limits.memory!r} is not a size such as 2GB ({error})") from error
+            raise FeatureError(
+                f"--memory-limit {limits.memory!r} is not a size such as 2GB ({error})"
+            ) from error
         if limits.spill is not None:
             limits.spill.mkdir(parents=True, exist_ok=True)
             connection.execute(f"SET temp_directory = '{_quoted(limits.spill)}'")
         yield connection
 
 
-def open_knowledge(connection: duckdb.DuckDBPyConnection, files: list[EventFile], as_of: datetime) -> None:
-    """Define the event tables as known before `as_of`, the macro as_of() and the prelude."""
+def open_knowledge(
+    connection: duckdb.DuckDBPyConnection, files: list[EventFile], as_of: datetime, *, prelude: Path = PRELUDE
+) -> None:
+    """Define the event tables as known before `as_of`, the macro as_of() and the prelude.
+
+    Raises FeatureError where the prelude or an event file cannot be read.
+    """
+    try:
+        _open_knowledge(connection, files, as_of, prelude)
+    except duckdb.Error as error:
+        raise FeatureError(f"sql/{prelude.name} fails as of {as_of.isoformat()}: {_hinted(error)}") from error
+
+
+def _open_knowledge(
+    connection: duckdb.DuckDBPyConnection, files: list[EventFile], as_of: datetime, prelude: Path
+) -> None:
     for table in FEATURE_TABLES:
         paths = [file.path for file in visible(files, as_of) if file.table == table]
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {table} AS {_known(connection, table, paths, as_of)}")
+        connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW {table} AS {_known(connection, table, paths, as_of)}"
+        )
     connection.execute(f"CREATE OR REPLACE TEMP MACRO as_of() AS TIMESTAMPTZ '{as_of.isoformat()}'")
-    connection.execute(PRELUDE.read_text())
+    connection.execute(prelude.read_text())
 
 
 def _known(connection: duckdb.DuckDBPyConnection, table: str, paths: list[Path], as_of: datetime) -> str:
@@ -65,15 +84,24 @@ def _known(connection: duckdb.DuckDBPyConnection, table: str, paths: list[Path],
         connection.register(f"empty_{table}", TABLES[table].empty_table())
         return f"SELECT * FROM empty_{table}"
     listed = ", ".join(f"'{_quoted(path)}'" for path in paths)
-    return (
-        f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false) "
-        f"WHERE created_timestamp < TIMESTAMPTZ '{as_of.isoformat()}'"
-    )
+    stamps = [name for name in (CREATED_TIMESTAMP, EVENT_TIMESTAMP) if name in TABLES[table].names]
+    known = " AND ".join(f"{name} < TIMESTAMPTZ '{as_of.isoformat()}'" for name in stamps)
+    return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false) WHERE {known}"
 
 
 def partition_path(folder: Path, as_of: datetime) -> Path:
     """Where the snapshot of `as_of` lies below a view's folder."""
     return folder / f"date={as_of:%Y-%m-%d}" / f"{as_of:%H%M}.parquet"
+
+
+def partitions(folder: Path) -> dict[datetime, Path]:
+    """The snapshots that lie below a view's folder, by instant."""
+    found = {}
+    for path in folder.glob("date=*/*.parquet"):
+        with contextlib.suppress(ValueError):
+            stamp = f"{path.parent.name.removeprefix('date=')} {path.stem} +0000"
+            found[datetime.strptime(stamp, "%Y-%m-%d %H%M %z").astimezone(UTC)] = path
+    return found
 
 
 def recorded_inputs(path: Path) -> str | None:
@@ -97,25 +125,37 @@ def write_snapshot(
     try:
         reader = connection.sql(view.sql()).to_arrow_reader(BATCH_ROWS)
     except duckdb.Error as error:
-        raise FeatureError(f"sql/{view.sql_path.name} fails as of {as_of.isoformat()}: {error}") from error
+        raise FeatureError(
+            f"sql/{view.sql_path.name} fails as of {as_of.isoformat()}: {_hinted(error)}"
+        ) from error
     check_columns(view, reader.schema)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         rows = _write(reader, view, as_of=as_of, path=partial, fingerprint=fingerprint)
-        os.replace(partial, path)
+        partial.replace(path)
     except duckdb.Error as error:
-        raise FeatureError(f"sql/{view.sql_path.name} fails as of {as_of.isoformat()}: {error}") from error
+        raise FeatureError(
+            f"sql/{view.sql_path.name} fails as of {as_of.isoformat()}: {_hinted(error)}"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return rows
+
+
+def _hinted(error: duckdb.Error) -> str:
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return f"too little memory; raise --memory-limit ({str(error).splitlines()[0]})"
+    return str(error)
 
 
 def check_columns(view: BatchView, found: pa.Schema) -> None:
     """Raises FeatureError naming every column the query lacks or has too many."""
     expected = {*view.join_keys, *(field.name for field in view.fields)}
     problems = [f"lacks {name}" for name in sorted(expected - set(found.names))]
-    problems += [f"has {name}, which the view does not declare" for name in sorted(set(found.names) - expected)]
+    problems += [
+        f"has {name}, which the view does not declare" for name in sorted(set(found.names) - expected)
+    ]
     if problems:
         raise FeatureError(f"sql/{view.sql_path.name}: " + "; ".join(problems))
 
@@ -140,7 +180,9 @@ def _cast(table: pa.Table, schema: pa.Schema, view: BatchView) -> pa.Table:
     columns = []
     for field in schema:
         try:
-            columns.append(table.column(field.name).cast(field.type, safe=not pa.types.is_floating(field.type)))
+            columns.append(
+                table.column(field.name).cast(field.type, safe=not pa.types.is_floating(field.type))
+            )
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise FeatureError(
                 f"sql/{view.sql_path.name}: column {field.name} is {table.schema.field(field.name).type}, "

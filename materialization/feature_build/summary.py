@@ -14,13 +14,14 @@ def render(summary: BuildSummary) -> Table:
         title_justify="left",
     )
     table.add_column("view")
-    for name in ("written", "unchanged", "rows", "MB", "seconds"):
+    for name in ("written", "unchanged", "removed", "rows", "MB", "seconds"):
         table.add_column(name, justify="right")
     for name, view in sorted(summary.views.items()):
         table.add_row(
             name,
             str(view.written),
             str(view.kept),
+            str(view.removed),
             f"{view.rows:,}",
             f"{view.bytes / 1e6:.1f}",
             f"{view.seconds:.1f}",
