@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
 
 from materialization.private_redis import private_redis
+
+if TYPE_CHECKING:
+    from online_world import OnlineWorld
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +27,16 @@ def redis_url(redis_server: str) -> str:
     """URL of a real, empty Redis."""
     redis.Redis.from_url(redis_server).flushall()
     return redis_server
+
+
+@pytest.fixture
+def online_world(redis_url: str, tmp_path: Path) -> OnlineWorld:
+    """Stored rows (see `populate`) and a published bundle; the items are `world.items`."""
+    from online_world import CONTRACT, OnlineWorld, make_booster, populate
+
+    from ranking_service.bundle import publish
+
+    publish(tmp_path / "models", version="v1", booster=make_booster(), contract=CONTRACT, manifest={})
+    world = OnlineWorld(redis_url, tmp_path / "models")
+    populate(world)
+    return world

@@ -165,7 +165,7 @@ def world(module_world: World, redis_url: str) -> World:
 
 
 def plain(value: Any) -> Any:
-    """A value of Feast's or ours as a comparable plain one; None for missing, lists as tuples of plain values."""
+    """A value of Feast's or ours, comparable: None for missing, lists as tuples."""
     if isinstance(value, (list, tuple, np.ndarray)):
         return tuple(plain(entry) for entry in value)
     if isinstance(value, datetime):
