@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from feast import FeatureStore, RepoConfig
+from feast import FeatureStore, Field, OnDemandFeatureView, RepoConfig
 from redis.exceptions import RedisError
 
 from feature_repo.errors import FeatureError, MissingInputError, OnlineStoreError, SettingError
@@ -77,6 +77,15 @@ def open_store(workspace: Workspace) -> FeatureStore:
         )
     with _quiet():
         return FeatureStore(config=repo_config(workspace))
+
+
+def registered_on_demand_views(store: FeatureStore) -> list[OnDemandFeatureView]:
+    """The registered on-demand views with their fields' descriptions and tags, which Feast stores but does not read."""
+    protos = {proto.spec.name: proto.spec.features for proto in store.registry.proto().on_demand_feature_views}
+    views: list[OnDemandFeatureView] = store.list_on_demand_feature_views()
+    for view in views:
+        view.features = [Field.from_proto(feature) for feature in protos[view.name]]
+    return views
 
 
 def apply_definitions(workspace: Workspace) -> str:

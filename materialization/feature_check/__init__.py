@@ -1,0 +1,1 @@
+"""What is wrong with the declarations, found before anything runs."""
