@@ -2,29 +2,30 @@
 WITH recent AS (SELECT * FROM exposures WHERE within(event_timestamp, 7)),
 counted AS (
     SELECT
-    item_id,
-    count(*) FILTER (within(event_timestamp, 1)) AS item_exposures_1d,
-    count(*) FILTER (within(event_timestamp, 1) AND click) AS item_clicks_1d,
-    count(*) FILTER (within(event_timestamp, 1) AND long_view) AS item_long_views_1d,
-    count(*) FILTER (within(event_timestamp, 1) AND completed) AS item_completions_1d,
-    count(*) FILTER (within(event_timestamp, 1) AND "like") AS item_likes_1d,
-    count(*) FILTER (within(event_timestamp, 3)) AS item_exposures_3d,
-    count(*) FILTER (within(event_timestamp, 3) AND click) AS item_clicks_3d,
-    count(*) FILTER (within(event_timestamp, 3) AND long_view) AS item_long_views_3d,
-    count(*) FILTER (within(event_timestamp, 3) AND completed) AS item_completions_3d,
-    count(*) FILTER (within(event_timestamp, 3) AND "like") AS item_likes_3d,
-    count(*) FILTER (within(event_timestamp, 7)) AS item_exposures_7d,
-    count(*) FILTER (within(event_timestamp, 7) AND click) AS item_clicks_7d,
-    count(*) FILTER (within(event_timestamp, 7) AND long_view) AS item_long_views_7d,
-    count(*) FILTER (within(event_timestamp, 7) AND completed) AS item_completions_7d,
-    count(*) FILTER (within(event_timestamp, 7) AND "like") AS item_likes_7d,
-    count(DISTINCT user_id) AS item_viewers_7d,
-    avg(watched_share(play_ms, duration_ms)) AS item_watched_share_7d,
-    avg(play_ms) / 1000.0 AS item_play_seconds_7d,
-    count(*) FILTER (hide) AS item_hides_7d,
-    count(*) FILTER (profile_visit) AS item_profile_visits_7d,
-    count(*) FILTER (share OR "comment" OR follow) AS item_social_actions_7d
-    FROM recent GROUP BY item_id
+        item_id,
+        count(*) FILTER (within(event_timestamp, 1)) AS item_exposures_1d,
+        count(*) FILTER (within(event_timestamp, 1) AND click) AS item_clicks_1d,
+        count(*) FILTER (within(event_timestamp, 1) AND long_view) AS item_long_views_1d,
+        count(*) FILTER (within(event_timestamp, 1) AND completed) AS item_completions_1d,
+        count(*) FILTER (within(event_timestamp, 1) AND "like") AS item_likes_1d,
+        count(*) FILTER (within(event_timestamp, 3)) AS item_exposures_3d,
+        count(*) FILTER (within(event_timestamp, 3) AND click) AS item_clicks_3d,
+        count(*) FILTER (within(event_timestamp, 3) AND long_view) AS item_long_views_3d,
+        count(*) FILTER (within(event_timestamp, 3) AND completed) AS item_completions_3d,
+        count(*) FILTER (within(event_timestamp, 3) AND "like") AS item_likes_3d,
+        count(*) FILTER (within(event_timestamp, 7)) AS item_exposures_7d,
+        count(*) FILTER (within(event_timestamp, 7) AND click) AS item_clicks_7d,
+        count(*) FILTER (within(event_timestamp, 7) AND long_view) AS item_long_views_7d,
+        count(*) FILTER (within(event_timestamp, 7) AND completed) AS item_completions_7d,
+        count(*) FILTER (within(event_timestamp, 7) AND "like") AS item_likes_7d,
+        count(DISTINCT user_id) AS item_viewers_7d,
+        avg(watched_share(play_ms, duration_ms)) AS item_watched_share_7d,
+        avg(play_ms) / 1000.0 AS item_play_seconds_7d,
+        count(*) FILTER (hide) AS item_hides_7d,
+        count(*) FILTER (profile_visit) AS item_profile_visits_7d,
+        count(*) FILTER (share OR "comment" OR follow) AS item_social_actions_7d
+    FROM recent
+    GROUP BY item_id
 )
 SELECT
     counted.*,
