@@ -1,19 +1,33 @@
-"""From Feast's registry to a contract: the only step between the declarations and a model that knows Feast."""
+"""From Feast objects to a contract: the only step between the declarations and a model that knows Feast."""
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from feast import FeatureStore
+from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
 from feast import Field as FeastField
 from feast.errors import FeastObjectNotFoundException
-from feast.on_demand_feature_view import OnDemandFeatureView
 
+from feature_repo import columns, transforms
 from feature_repo.errors import FeatureError
 from feature_repo.transforms import TRANSFORMS
-from materialization.declared import batch_views, digest, services
-from ranking_service.contract import Contract, Field, ModelFeature, Scalar, TransformPlan, ViewPlan
+from materialization.declared import BatchView, batch_views, digest, on_demand_views, parse_default, services
+from materialization.feast_store import registered_on_demand_views
+from ranking_service.contract import Contract, Field, ModelFeature, TransformPlan, ViewPlan
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A service with all views that may stand in it, wherever they were read from."""
+
+    service: FeatureService
+    stored: Mapping[str, tuple[FeatureView, Sequence[str]]]
+    """Views and their join keys."""
+    on_demand: dict[str, OnDemandFeatureView]
 
 
 def compile_contract(store: FeatureStore, service_name: str) -> Contract:
@@ -24,39 +38,57 @@ def compile_contract(store: FeatureStore, service_name: str) -> Contract:
     try:
         service = store.get_feature_service(service_name)
     except FeastObjectNotFoundException as error:
-        known = ", ".join(str(found.name) for found in services())
-        raise FeatureError(f"no feature service {service_name}; there are {known}; apply it first") from error
-    names = [projection.name for projection in service.feature_view_projections]
-    on_demand = {view.name: view for view in on_demand_views_of(store) if view.name in names}
-    stored = [name for name in names if name not in on_demand]
-    transforms = [on_demand[name] for name in names if name in on_demand]
+        raise FeatureError(f"{_unknown(service_name)}; apply it first") from error
+    stored = {view.name: (view, view.join_keys) for view in store.list_batch_feature_views()}
+    on_demand = {view.name: view for view in registered_on_demand_views(store)}
+    return _compile(store.project, _Parts(service, stored, on_demand))
+
+
+def compile_declared(project: str, service_name: str, views: Sequence[BatchView] | None = None) -> Contract:
+    """The contract that the declarations would give once they are applied.
+
+    `views` stands in for the repository's. Raises FeatureError as `compile_contract` does.
+    """
+    service = next((found for found in services() if found.name == service_name), None)
+    if service is None:
+        raise FeatureError(f"{_unknown(service_name)}; restore it")
+    declared = batch_views() if views is None else views
+    stored = {view.name: (view.view, view.join_keys) for view in declared}
+    on_demand = {view.name: view for view in on_demand_views()}
+    return _compile(project, _Parts(service, stored, on_demand), declared)
+
+
+def _unknown(service_name: str) -> str:
+    known = ", ".join(str(found.name) for found in services())
+    return f"no feature service {service_name}; there are {known}"
+
+
+def _compile(project: str, parts: _Parts, declared: Sequence[BatchView] | None = None) -> Contract:
+    names = [projection.name for projection in parts.service.feature_view_projections]
+    absent = [name for name in names if name not in parts.stored and name not in parts.on_demand]
+    if absent:
+        raise FeatureError(
+            f"service {parts.service.name} lists {', '.join(absent)}, which is gone; restore it"
+        )
+    queries = {view.name: view for view in (batch_views() if declared is None else declared)}
+    stored = {name: parts.stored[name] for name in names if name in parts.stored}
+    on_demand = [parts.on_demand[name] for name in names if name in parts.on_demand]
     return Contract(
-        project=store.project,
-        service=service_name,
-        views=tuple(_view_plan(store, name) for name in stored),
-        request_fields=_request_fields(transforms),
-        transforms=tuple(_transform_plan(view) for view in transforms),
-        features=tuple(_model_features(store, stored, transforms)),
+        project=project,
+        service=str(parts.service.name),
+        views=tuple(_view_plan(view, keys, queries.get(name)) for name, (view, keys) in stored.items()),
+        request_fields=_request_fields(on_demand),
+        transforms=tuple(_transform_plan(view) for view in on_demand),
+        features=tuple(_model_features(parts.service, [*(view for view, _ in stored.values()), *on_demand])),
     )
 
 
-def on_demand_views_of(store: FeatureStore) -> list[OnDemandFeatureView]:
-    """The registered on-demand views with their fields' descriptions and tags, which Feast stores but does not read."""
-    protos = {proto.spec.name: proto.spec.features for proto in store.registry.proto().on_demand_feature_views}
-    views: list[OnDemandFeatureView] = store.list_on_demand_feature_views()
-    for view in views:
-        view.features = [FeastField.from_proto(feature) for feature in protos[view.name]]
-    return views
-
-
-def _view_plan(store: FeatureStore, name: str) -> ViewPlan:
-    view = store.get_feature_view(name)
-    built = next((candidate for candidate in batch_views() if candidate.name == name), None)
+def _view_plan(view: FeatureView, join_keys: Sequence[str], built: BatchView | None) -> ViewPlan:
     if built is None:
-        raise FeatureError(f"view {name} is registered but not declared any more; run `marquee features apply`")
+        raise FeatureError(f"view {view.name} is registered but not declared; run `marquee features apply`")
     return ViewPlan(
-        name=name,
-        join_keys=tuple(sorted(view.join_keys)),
+        name=str(view.name),
+        join_keys=tuple(sorted(join_keys)),
         fields=_fields(view.features),
         ttl_seconds=view.ttl.total_seconds() if view.ttl else 0.0,
         fingerprint=built.fingerprint(),
@@ -71,20 +103,60 @@ def _request_fields(transforms: Iterable[OnDemandFeatureView]) -> tuple[Field, .
 
 def _transform_plan(view: OnDemandFeatureView) -> TransformPlan:
     if view.name not in TRANSFORMS:
-        raise FeatureError(f"on-demand view {view.name} has no function of that name in feature_repo/transforms.py")
+        raise FeatureError(
+            f"on-demand view {view.name} has no function of that name in feature_repo/transforms.py"
+        )
     fields = _fields(view.features)
-    code = inspect.getsource(TRANSFORMS[view.name])
     shapes = [(field.name, field.value_type, str(field.default)) for field in fields]
-    return TransformPlan(view.name, fields, digest([view.name, shapes, code]))
+    return TransformPlan(view.name, fields, digest([view.name, shapes, code_of(TRANSFORMS[view.name])]))
+
+
+def code_of(function: Callable[..., Any]) -> list[str]:
+    """The function's code with all that it may call: everything beside the other transforms.
+
+    Without comments and docstrings, so that rewording does not count as a change.
+    """
+    others = {other.__name__ for other in TRANSFORMS.values()} - {function.__name__}
+    return [
+        _code(inspect.getsource(columns), set()),
+        _code(inspect.getsource(transforms), others | {"TRANSFORMS"}),
+    ]
+
+
+def _code(source: str, others: set[str]) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            node.body = [part for part in node.body if not _is_docstring(part)] or [ast.Pass()]
+    return "\n".join(ast.unparse(node) for node in tree.body if not _names(node) & others)
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _names(node: ast.stmt) -> set[str]:
+    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        return {node.name}
+    return (
+        {node.target.id} if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else set()
+    )
 
 
 def _model_features(
-    store: FeatureStore, stored: list[str], transforms: list[OnDemandFeatureView]
+    service: FeatureService, views: Iterable[FeatureView | OnDemandFeatureView]
 ) -> Iterable[ModelFeature]:
-    for view in [*(store.get_feature_view(name) for name in stored), *transforms]:
+    """The service's features; a view may lend it only some. Inputs of transforms and lists are no columns."""
+    chosen = {projection.name: projection.features for projection in service.feature_view_projections}
+    for view in views:
+        names = {field.name for field in chosen[view.name]}
         for declared in view.features:
             field = _field(declared)
-            if not field.is_list and declared.tags.get("role") != "input":
+            if field.name in names and not field.is_list and declared.tags.get("role") != "input":
                 yield ModelFeature(field, view.name, declared.description)
 
 
@@ -93,23 +165,9 @@ def _fields(declared: Iterable[FeastField]) -> tuple[Field, ...]:
 
 
 def _field(declared: FeastField) -> Field:
-    value_type = declared.dtype.to_value_type().name
     return Field(
         name=declared.name,
-        value_type=value_type,
-        default=parse_default(declared, value_type),
+        value_type=declared.dtype.to_value_type().name,
+        default=parse_default(declared),
         tolerance=float(declared.tags.get("tolerance", 0)),
     )
-
-
-def parse_default(declared: FeastField, value_type: str) -> Scalar:
-    """The `default` tag as a value of the field's type; raises FeatureError where it is absent or unusable."""
-    text = declared.tags.get("default")
-    if text is None:
-        raise FeatureError(f"{declared.name} declares no default; give its field the tag `default`")
-    if value_type == "STRING" or value_type.endswith("_LIST"):
-        return str(text)
-    try:
-        return float(text)
-    except ValueError:
-        raise FeatureError(f"{declared.name}: default {text!r} is not a number; write one, or nan") from None
