@@ -1,0 +1,189 @@
+"""The serving log as a check reads it: the chosen requests, and what the model saw for their candidates."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_repo.errors import EventDataError
+from ranking_service.online.serving_log import CANDIDATES, REQUESTS
+from ranking_service.online.serving_log_tables import MODEL_PREFIX
+from skew_checks.verdict import Window
+
+COMPLETE = 0
+"""Level of an answer made from the features as stored; others replace values on purpose."""
+HEAD = (
+    "served_id",
+    "request_id",
+    "user_id",
+    "bundle_version",
+    "level",
+    "received_timestamp",
+    "request_timestamp",
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The chosen requests of one bundle in one pair of the log's files."""
+
+    folder: Path
+    name: str
+    bundle_version: str
+    head: pa.Table
+    """A row per chosen request: the columns HEAD."""
+
+    def requests(self) -> pa.Table:
+        """All the log has of the chosen requests, in the head's order."""
+        table = _read(self.folder / REQUESTS / self.name)
+        return table.take(pc.index_in(self.head["served_id"], table["served_id"].combine_chunks()))
+
+    def candidates(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of the chosen requests' candidates, as logged."""
+        table = _read(self.folder / CANDIDATES / self.name, columns)
+        return table.filter(pc.is_in(table["served_id"], self.head["served_id"].combine_chunks()))
+
+    def keys(self, request_fields: Iterable[str]) -> pa.Table:
+        """A row per candidate: user_id, item_id and the request fields, as the training join wants them."""
+        candidates = self.candidates(["served_id", "item_id"])
+        requests = self.requests()
+        per_row = requests.select(["user_id", *request_fields]).take(_request_of(candidates, requests))
+        return per_row.add_column(1, "item_id", candidates["item_id"])
+
+    def read(self) -> Served:
+        """Everything that was logged of them."""
+        requests, candidates = self.requests(), self.candidates()
+        return Served(requests, candidates, _request_of(candidates, requests).to_numpy())
+
+
+@dataclass(frozen=True)
+class Served:
+    """A segment in memory."""
+
+    requests: pa.Table
+    candidates: pa.Table
+    request: npt.NDArray[np.int64]
+    """int64 [candidates]: row of each candidate's request in `requests`."""
+
+    @cached_property
+    def first(self) -> npt.NDArray[np.int64]:
+        """int64 [requests]: row of each request's first candidate."""
+        return np.unique(self.request, return_index=True)[1].astype(np.int64)
+
+    @cached_property
+    def model_input(self) -> npt.NDArray[np.float32]:
+        """The matrix the booster read, float32 [candidates, features]; columns by position, not by name.
+
+        The log names a column by the plan that served. The booster knows positions only, so a plan in another
+        order than the booster's shows as wrong values under the booster's names.
+        """
+        names = [name for name in self.candidates.column_names if name.startswith(MODEL_PREFIX)]
+        matrix = np.empty((len(self.candidates), len(names)), np.float32)
+        for position, name in enumerate(names):
+            matrix[:, position] = self.candidates[name].to_numpy()
+        return matrix
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> pa.Table:
+        """Candidate and request columns of some candidates side by side."""
+        table = self.candidates.take(pa.array(chosen))
+        of_request = self.requests.take(pa.array(self.request[chosen]))
+        for name in of_request.column_names:
+            if name not in table.column_names:
+                table = table.append_column(name, of_request[name])
+        return table
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a check takes from the serving log."""
+
+    segments: tuple[Segment, ...]
+    """Oldest first."""
+    degraded: int
+    """Requests in the window that were answered with replaced values, and so are not judged."""
+    lost_segments: int
+    """Segments whose writer died halfway."""
+
+    @property
+    def requests(self) -> int:
+        return sum(len(segment.head) for segment in self.segments)
+
+    def of_bundle(self, version: str) -> tuple[Segment, ...]:
+        return tuple(segment for segment in self.segments if segment.bundle_version == version)
+
+    def versions(self) -> dict[str, int]:
+        """Requests by bundle, oldest bundle first."""
+        counts: dict[str, int] = {}
+        for segment in self.segments:
+            counts[segment.bundle_version] = counts.get(segment.bundle_version, 0) + len(segment.head)
+        return counts
+
+
+def read_log(folder: Path, window: Window) -> Log:
+    """The window's requests; an absent log is an empty one. Raises EventDataError for a damaged file."""
+    names = sorted(path.name for path in (folder / REQUESTS).glob("*.parquet"))
+    segments: list[Segment] = []
+    degraded = 0
+    for name in names:
+        head = _in_window(_read(folder / REQUESTS / name, HEAD), window)
+        complete = pc.equal(head["level"], COMPLETE)
+        degraded += len(head) - pc.sum(complete).as_py() if len(head) else 0
+        head = head.filter(complete)
+        for version in pc.unique(head["bundle_version"]).to_pylist():
+            mine = head.filter(pc.equal(head["bundle_version"], version))
+            segments.append(Segment(folder, name, version, mine))
+    return Log(_sampled(segments, window.sample), degraded, _lost(folder, set(names)))
+
+
+def _in_window(head: pa.Table, window: Window) -> pa.Table:
+    seconds = head["request_timestamp"]
+    if window.start is not None:
+        head = head.filter(pc.greater_equal(seconds, window.start.timestamp()))
+        seconds = head["request_timestamp"]
+    return head if window.end is None else head.filter(pc.less(seconds, window.end.timestamp()))
+
+
+def _sampled(segments: list[Segment], sample: int | None) -> tuple[Segment, ...]:
+    """The requests with the smallest hashes: the same every time, and in every larger sample too."""
+    ids = [served_id for segment in segments for served_id in segment.head["served_id"].to_pylist()]
+    if sample is None or sample >= len(ids):
+        return tuple(segments)
+    hashes = np.array([zlib.crc32(served_id.encode()) for served_id in ids])
+    kept = np.zeros(len(ids), bool)
+    kept[np.argsort(hashes, kind="stable")[:sample]] = True
+    ends = np.cumsum([len(segment.head) for segment in segments])
+    masks = np.split(kept, ends[:-1])
+    pairs = zip(segments, masks, strict=True)
+    return tuple(replace(part, head=part.head.filter(pa.array(mask))) for part, mask in pairs if mask.any())
+
+
+def _lost(folder: Path, names: set[str]) -> int:
+    """Candidates come first and requests after them: a segment of which only a part is there was cut off."""
+    halves = {path.stem for kind in (REQUESTS, CANDIDATES) for path in (folder / kind).glob("*.partial")}
+    orphans = {path.stem for path in (folder / CANDIDATES).glob("*.parquet") if path.name not in names}
+    return len(halves | orphans)
+
+
+def _request_of(candidates: pa.Table, requests: pa.Table) -> pa.Array:
+    places = pc.index_in(candidates["served_id"], requests["served_id"].combine_chunks())
+    return places.combine_chunks().cast(pa.int64())
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            absent = sorted(set(columns or ()) - set(file.schema_arrow.names))
+            if absent:
+                raise EventDataError(f"{path} is no serving log: it lacks {', '.join(absent)}; move it away")
+            return file.read(columns=list(columns) if columns else None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise EventDataError(f"{path} is damaged ({error}); move it and its twin away") from error
