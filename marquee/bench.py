@@ -6,6 +6,8 @@ from marquee.lazy import LazyGroup, Verb
 
 bench = LazyGroup(
     "bench",
-    verbs={"rank": Verb("marquee.bench_rank:rank", "Latency of Rank and its stages, next to the floor.")},
+    verbs={
+        "rank": Verb("marquee.bench_rank:bench_rank", "Latency of Rank and its stages, next to the floor.")
+    },
     help="Measure, next to the floor.",
 )

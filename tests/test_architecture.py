@@ -49,6 +49,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "materialization/declared.py",
         "materialization/feast_store.py",
         "materialization/feature_check",
+        "ranking_service/bench",
         "ranking_service/compile_contract.py",
         "ranking_service/training_join.py",
         "skew_checks",

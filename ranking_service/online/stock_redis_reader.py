@@ -67,8 +67,7 @@ class StockRedisReader:
 
         `at` is the request's time in Unix seconds, against which ttl counts. Raises OnlineStoreError.
         """
-        user, items = _text_bytes(user_id), [_text_bytes(item_id) for item_id in item_ids]
-        values = {USER: [user], ITEM: items, PAIR: [item + user for item in items]}
+        values = _key_values(user_id, item_ids)
         commands = b"".join(group.commands(values[keys]) for keys, group in self.groups.items())
         replies = self.link.exchange(commands, sum(len(values[keys]) for keys in self.groups))
         rows, start = {}, 0
@@ -76,7 +75,16 @@ class StockRedisReader:
             end = start + len(values[keys])
             rows[keys] = group.rows(replies[start:end], at)
             start = end
-        return Fetched(len(items), *(rows.get(keys, NO_ROWS) for keys in (USER, ITEM, PAIR)))
+        return Fetched(len(item_ids), *(rows.get(keys, NO_ROWS) for keys in (USER, ITEM, PAIR)))
+
+    def plain_reads(self, user_id: str, item_ids: Sequence[str]) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        """Key and hash fields of every HMGET that `fetch` would send: what a benchmark reads as its floor."""
+        values = _key_values(user_id, item_ids)
+        return [
+            (key, group.hash_fields)
+            for keys, group in self.groups.items()
+            for key in group.keys(values[keys])
+        ]
 
 
 @dataclass(frozen=True)
@@ -88,9 +96,9 @@ class _Group:
     """The join keys' names."""
     key_tail: bytes
     """The project."""
+    hash_fields: tuple[bytes, ...]
     command_head: bytes
     command_tail: bytes
-    """The hash fields to read."""
 
     @classmethod
     def compile(cls, join_keys: tuple[str, ...], plans: Sequence[ViewPlan], project: str) -> _Group:
@@ -106,6 +114,7 @@ class _Group:
             views=tuple(views),
             key_head=head,
             key_tail=project.encode(),
+            hash_fields=tuple(hash_fields),
             command_head=b"*%d\r\n$5\r\nHMGET\r\n" % (len(hash_fields) + 2),
             command_tail=b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in hash_fields),
         )
@@ -113,8 +122,11 @@ class _Group:
     def commands(self, values: Sequence[bytes]) -> bytes:
         """One HMGET per entity, as Redis reads it from the wire."""
         head, tail = self.command_head, self.command_tail
-        keys = [self.key_head + value + self.key_tail for value in values]
-        return b"".join(b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail) for key in keys)
+        return b"".join(b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail) for key in self.keys(values))
+
+    def keys(self, values: Sequence[bytes]) -> list[bytes]:
+        """The entities' hashes."""
+        return [self.key_head + value + self.key_tail for value in values]
 
     def rows(self, replies: Sequence[Reply], at: float) -> EntityRows:
         """Columns and presence of the entities, in the replies' order."""
@@ -214,6 +226,12 @@ class _View:
             f"feature {self.plan.name}:{field.name} is {field.value_type} in the contract, but Redis holds "
             f"{decoded!r}; materialize the view again"
         )
+
+
+def _key_values(user_id: str, item_ids: Sequence[str]) -> dict[tuple[str, ...], list[bytes]]:
+    """The ids of each kind of entity as they stand in its keys."""
+    user, items = _text_bytes(user_id), [_text_bytes(item_id) for item_id in item_ids]
+    return {USER: [user], ITEM: items, PAIR: [item + user for item in items]}
 
 
 def _text_bytes(text: str) -> bytes:

@@ -1,0 +1,1 @@
+"""Benchmarks of the ranking service, each next to its floor in the same run."""
