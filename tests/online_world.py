@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ CONTRACT = Contract(
 TYPES = {"FLOAT": Float32, "INT64": Int64, "STRING": String, "STRING_LIST": Array(String)}
 
 
+@cache
 def make_booster() -> xgboost.Booster:
     """Prefers popular items, likes them less when seen; every feature matters a little."""
     random = np.random.default_rng(7)
