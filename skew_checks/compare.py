@@ -2,8 +2,8 @@
 
 Text, categories, booleans and whole numbers are the same when they are equal. Floats are the same within
 1e-9 + relative * max(|served|, |offline|), where `relative` covers a last-digit difference of the stored
-type, or the tolerance the feature declares. NaN is the same as NaN, None as None; a missing value never equals a
-present one. Lists are the same when they have the same length and the same entries in the same order.
+type, or the tolerance the feature declares. NaN is the same as NaN, None as None; a missing value never equals
+a present one. Lists are the same when they have the same length and the same entries in the same order.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def differ(served: Column, offline: Column, relative: float | Array = 0.0) -> Ma
 
 def _numbers_differ(served: Array, offline: Array, relative: float | Array) -> Mask:
     """Infinities are the same only when equal: a tolerance relative to infinity would pass anything."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         room = ABSOLUTE + relative * np.maximum(np.abs(served), np.abs(offline))
         close = (np.abs(served - offline) <= room) & np.isfinite(room)
     same: Mask = close | (served == offline) | (np.isnan(served) & np.isnan(offline))

@@ -4,8 +4,8 @@ What was served must be judged by something that serving did not make. The value
 over the registered views. The way from values to the model's matrix (defaults, order of the transforms, type
 of every field) comes from the registry as it is now, not from the bundle's plan, which serving used. Only two
 things are the model's own and are taken from the bundle: its category dictionaries, and the names of its
-columns in the order in which the booster itself has them. So an altered default and two swapped columns of the
-plan show, although serving and its plan agree with each other perfectly.
+columns in the order in which the booster itself has them. So an altered default and two swapped columns of
+the plan show, although serving and its plan agree with each other perfectly.
 """
 
 from __future__ import annotations

@@ -1,0 +1,436 @@
+"""The skew check on a small simulated service: clean when all is well, and every planted defect is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import redis
+from rich.console import Console
+
+from feature_repo.errors import BundleError, EventDataError
+from feature_repo.frames import columns_from_table
+from feature_repo.workspace import REDIS_VARIABLE, Workspace
+from materialization import feast_store
+from materialization.declared import batch_views
+from materialization.events.store import EventStore
+from materialization.feature_build.build import build_features
+from materialization.feature_build.inputs import event_files
+from materialization.feature_build.snapshot import (
+    Limits,
+    connect,
+    open_knowledge,
+    partition_path,
+    write_snapshot,
+)
+from materialization.private_redis import private_redis
+from materialization.simulator.run import simulate
+from ranking_service import bundle as bundles
+from ranking_service.assemble import assemble
+from ranking_service.bundle import Bundle
+from ranking_service.contract import Contract, Field
+from ranking_service.online.ranker import Ranker
+from ranking_service.online.redis_link import RedisLink
+from ranking_service.online.request import RankRequest
+from ranking_service.online.server import RankingServer
+from ranking_service.online.serving_log import CANDIDATES, REQUESTS, ServingLog
+from ranking_service.online.serving_log_tables import LoggedRanking
+from ranking_service.online.settings import ServiceSettings
+from ranking_service.online.stock_redis_reader import StockRedisReader
+from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
+from ranking_service.training.labelled import Split
+from ranking_service.training.train import Recipe, train
+from skew_checks.check import check
+from skew_checks.replay import replay
+from skew_checks.report import render, write
+from skew_checks.served import read_log
+from skew_checks.verdict import Finding, Kind, Minimum, Outcome, Verdict, Window
+
+HOUR = 3600.0
+ALL = Window()
+Named = set[tuple[str, Kind]]
+
+
+@dataclass(frozen=True)
+class World:
+    """A service with features built up to `end`, a model, and Redis as of `end`."""
+
+    workspace: Workspace
+    redis_url: str
+    end: datetime
+    bundle: Bundle
+    requests: tuple[RankRequest, ...]
+    """Within five hours after `end`; one user and one item are strangers."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    workspace = Workspace(tmp_path_factory.mktemp("skew"))
+    store = EventStore(workspace.events)
+    simulate(store, users=200, items=200, days=7, seed=5)
+    end = build_features(workspace, every=timedelta(hours=24)).last
+    feast_store.apply_definitions(workspace)
+    split = Split.by_days(*store.span(), validate_days=1, test_days=1)
+    path = train(workspace, Recipe(rounds=20, threads=1), split=split, now=datetime.now(UTC))
+    with private_redis() as server:
+        fill(workspace, server.url, end)
+        made = World(workspace, server.url, end, bundles.load(path), requests_after(end, store))
+        serve_over_grpc(made)
+        yield made
+
+
+def requests_after(end: datetime, store: EventStore, count: int = 30) -> tuple[RankRequest, ...]:
+    rng = np.random.default_rng(0)
+    users, items = (sorted(set(store.read(f"{kind}s", [key])[key].to_pylist())) for kind, key in KEYS)
+    seconds = end.timestamp() + np.sort(rng.uniform(0, 5 * HOUR, count))
+    return tuple(
+        RankRequest(
+            request_id=f"request-{number}",
+            user_id="a stranger" if number == 7 else str(rng.choice(users)),
+            candidate_ids=(*map(str, rng.choice(items, 60, replace=False)), "an unknown item"),
+            request_timestamp=round(at * 1e6) / 1e6,
+            surface=("home", "search", None)[number % 3],
+            device=("tv", None)[number % 2],
+            session_position=number % 5 or None,
+        )
+        for number, at in enumerate(seconds)
+    )
+
+
+KEYS = (("user", "user_id"), ("item", "item_id"))
+
+
+def fill(workspace: Workspace, url: str, end: datetime, views: list[str] | None = None) -> None:
+    """Materialize into a Redis of ours; Feast's settings come from the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(REDIS_VARIABLE, url)
+        feast_store.materialize(workspace, end=end, views=views)
+
+
+def serve_over_grpc(world: World) -> None:
+    """Every request through a real server, which logs them."""
+    server = RankingServer.start(
+        world.bundle.path,
+        redis_url=world.redis_url,
+        settings=ServiceSettings(),
+        log_folder=world.workspace.serving_log,
+    )
+    with grpc.insecure_channel(server.address) as channel:
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        for request in world.requests:
+            stub.Rank(message(request))
+    counts = server.stop()
+    assert counts is not None
+    assert (counts.written, counts.dropped) == (len(world.requests), 0)
+
+
+def message(request: RankRequest) -> ranking_pb2.RankRequest:
+    context = ranking_pb2.Context(
+        surface=request.surface or "", device=request.device or "", session_position=request.session_position
+    )
+    context.request_time.FromMicroseconds(round(request.request_timestamp * 1e6))
+    return ranking_pb2.RankRequest(
+        request_id=request.request_id,
+        user_id=request.user_id,
+        candidate_ids=request.candidate_ids,
+        context=context,
+    )
+
+
+def serve_by(world: World, folder: Path, contract: Contract, url: str | None = None) -> Workspace:
+    """A workspace with the world's features and models, and a log of a pipeline that follows `contract`."""
+    elsewhere = Workspace(folder)
+    for name in ("features", "models", "registry.db"):
+        (folder / name).symlink_to(world.workspace.home / name)
+    link = RedisLink.connect(url or world.redis_url, timeout_seconds=2, connect_seconds=2)
+    ranker = Ranker(replace(world.bundle, contract=contract), StockRedisReader.compile(contract, link))
+    log = ServingLog.start(elsewhere.serving_log, contract, ServiceSettings().log)
+    for request in world.requests:
+        log.offer(LoggedRanking(ranker(request), request.request_timestamp))
+    assert log.close().written == len(world.requests)
+    link.close()
+    return elsewhere
+
+
+@contextmanager
+def rebuilt(world: World, name: str, *changes: tuple[str, str]) -> Iterator[None]:
+    """The view's last snapshot computed by another SQL, for as long as the block lasts."""
+    view = next(view for view in batch_views() if view.name == name)
+    sql = view.sql()
+    for old, new in changes:
+        assert old in sql
+        sql = sql.replace(old, new)
+    changed = world.workspace.home / f"{name}.sql"
+    changed.write_text(sql)
+    path = partition_path(world.workspace.feature_path(name), world.end)
+    true_rows = path.read_bytes()
+    with connect(Limits()) as connection:
+        open_knowledge(connection, event_files(world.workspace.events), world.end)
+        write_snapshot(
+            connection, replace(view, sql_path=changed), as_of=world.end, path=path, fingerprint="planted"
+        )
+    yield
+    path.write_bytes(true_rows)
+
+
+def causes(verdict: Verdict) -> Named:
+    return {(finding.feature, finding.kind) for finding in verdict.causes}
+
+
+def followers(verdict: Verdict) -> set[str]:
+    return {finding.feature for finding in verdict.findings if finding.follows}
+
+
+def found(verdict: Verdict, feature: str, kind: Kind) -> Finding:
+    return next(each for each in verdict.findings if (each.feature, each.kind) == (feature, kind))
+
+
+def with_default(contract: Contract, name: str, default: float) -> Contract:
+    def changed(field: Field) -> Field:
+        return replace(field, default=default) if field.name == name else field
+
+    views = tuple(replace(view, fields=tuple(map(changed, view.fields))) for view in contract.views)
+    return replace(contract, views=views)
+
+
+def with_swapped(contract: Contract, left: str, right: str) -> Contract:
+    features = list(contract.features)
+    one, other = contract.feature_names.index(left), contract.feature_names.index(right)
+    features[one], features[other] = features[other], features[one]
+    return replace(contract, features=tuple(features))
+
+
+def test_a_healthy_service_is_clean(world: World) -> None:
+    verdict = check(world.workspace, ALL)
+    assert (verdict.outcome, verdict.findings, verdict.notes) == (Outcome.CLEAN, (), ())
+    assert (verdict.requests, verdict.rows) == (30, 30 * 61)
+    assert verdict.values > 300_000
+
+
+def test_the_served_matrix_is_bit_for_bit_that_of_the_training_join(world: World) -> None:
+    log = read_log(world.workspace.serving_log, ALL)
+    replayed = replay(feast_store.open_store(world.workspace), world.bundle, log.segments)
+    for served, start in replayed.parts():
+        joined = columns_from_table(replayed.joined.slice(start, len(served.request)))
+        expected = assemble(joined, replayed.contract)
+        np.testing.assert_array_equal(served.model_input, expected)
+        assert np.isnan(expected).any()
+        assert np.isfinite(expected).any(axis=0).sum() > 150
+
+
+def test_features_rebuilt_by_another_sql_are_named(world: World) -> None:
+    change = (
+        "overall.click_rate, 20) AS item_click_rate_7d",
+        "overall.click_rate, 5) AS item_click_rate_7d",
+    )
+    with rebuilt(world, "item_popularity", change):
+        verdict = check(world.workspace, ALL)
+    assert verdict.outcome is Outcome.MISMATCHES
+    assert causes(verdict) == {("item_click_rate_7d", Kind.RAW)}
+    assert followers(verdict) == {"item_click_rate_7d"}
+    finding = found(verdict, "item_click_rate_7d", Kind.RAW)
+    assert finding.hint.startswith("same row (event time), another value")
+    assert 0 < finding.entities <= 200
+    assert finding.examples[0].served != finding.examples[0].offline
+
+
+def test_an_instant_in_another_time_zone_is_named_with_its_hours(world: World) -> None:
+    change = ("epoch(last_shown)", "epoch(last_shown AT TIME ZONE 'Asia/Shanghai')")
+    with rebuilt(world, "item_totals", change):
+        verdict = check(world.workspace, ALL)
+    assert causes(verdict) == {("item_last_shown_at", Kind.RAW)}
+    assert followers(verdict) == {"item_idle_hours"}
+    assert (
+        "constant shift of -8 hours: another time zone?"
+        in found(verdict, "item_last_shown_at", Kind.RAW).hint
+    )
+
+
+def test_hours_of_another_time_zone_are_named(world: World) -> None:
+    change = ("hour(event_timestamp) AS hour", "hour(event_timestamp AT TIME ZONE 'Asia/Shanghai') AS hour")
+    with rebuilt(world, "user_rhythm", change):
+        verdict = check(world.workspace, ALL)
+    parts = {f"user_{part}_share" for part in ("night", "morning", "afternoon", "evening")}
+    assert causes(verdict) == {(name, Kind.RAW) for name in parts | {"user_mean_hour"}}
+    assert followers(verdict) == parts | {"user_mean_hour", "match_hour_distance"}
+    assert "shift of -8 on the circle of 24 hours" in found(verdict, "user_mean_hour", Kind.RAW).hint
+
+
+def test_an_altered_default_is_named(world: World, tmp_path: Path) -> None:
+    served = serve_by(world, tmp_path, with_default(world.bundle.contract, "pair_exposures", 5.0))
+    verdict = check(served, ALL)
+    assert verdict.outcome is Outcome.MISMATCHES
+    assert causes(verdict) == {("pair_exposures", Kind.MODEL)}
+    assert followers(verdict) == set()
+    hint = found(verdict, "pair_exposures", Kind.MODEL).hint
+    assert hint == "another default: served 5 where the registry says 0"
+
+
+def test_an_altered_default_of_a_number_that_is_left_missing_is_named(world: World, tmp_path: Path) -> None:
+    served = serve_by(world, tmp_path, with_default(world.bundle.contract, "pair_best_watched_share", 0.0))
+    verdict = check(served, ALL)
+    assert causes(verdict) == {("pair_best_watched_share", Kind.MODEL)}
+    hint = found(verdict, "pair_best_watched_share", Kind.MODEL).hint
+    assert hint == "another default: served 0 where the registry says missing"
+
+
+def test_a_default_altered_in_the_registry_is_named(world: World, tmp_path: Path) -> None:
+    served = serve_by(world, tmp_path, world.bundle.contract)
+    served.registry.unlink()
+    shutil.copy(world.workspace.registry, served.registry)
+    store = feast_store.open_store(served)
+    view = store.get_feature_view("user_item")
+    for field in view.features:
+        if field.name == "pair_exposures":
+            field.tags["default"] = "5"
+    store.registry.apply_feature_view(view, store.project)
+    verdict = check(served, ALL)
+    assert causes(verdict) == {("pair_exposures", Kind.MODEL)}
+    assert any(note.startswith("default of pair_exposures: ") for note in verdict.notes)
+
+
+def test_two_swapped_columns_of_the_plan_are_named(world: World, tmp_path: Path) -> None:
+    left, right = "item_click_rate_7d", "item_long_view_rate_7d"
+    verdict = check(serve_by(world, tmp_path, with_swapped(world.bundle.contract, left, right)), ALL)
+    assert causes(verdict) == {(left, Kind.MODEL), (right, Kind.MODEL)}
+    assert followers(verdict) == set()
+    assert found(verdict, left, Kind.MODEL).hint == f"values look swapped with {right}"
+    assert found(verdict, right, Kind.MODEL).hint == f"values look swapped with {left}"
+
+
+def test_two_swapped_columns_of_a_query_are_named(world: World) -> None:
+    with rebuilt(
+        world,
+        "item_popularity",
+        ("AS item_clicks_7d", "AS swapped"),
+        ("AS item_long_views_7d", "AS item_clicks_7d"),
+        ("AS swapped", "AS item_long_views_7d"),
+        ("smoothed(item_clicks_7d", "smoothed(swapped"),
+        ("smoothed(item_long_views_7d", "smoothed(item_clicks_7d"),
+        ("smoothed(swapped", "smoothed(item_long_views_7d"),
+    ):
+        verdict = check(world.workspace, ALL)
+    assert causes(verdict) == {("item_clicks_7d", Kind.RAW), ("item_long_views_7d", Kind.RAW)}
+    assert "swapped with item_long_views_7d" in found(verdict, "item_clicks_7d", Kind.RAW).hint
+
+
+def test_a_view_that_lags_behind_is_named_with_both_event_times(world: World, tmp_path: Path) -> None:
+    with private_redis() as server:
+        others = [view.name for view in batch_views() if view.name != "user_totals"]
+        fill(world.workspace, server.url, world.end, others)
+        fill(world.workspace, server.url, world.end - timedelta(hours=1), ["user_totals"])
+        verdict = check(serve_by(world, tmp_path, world.bundle.contract, server.url), ALL)
+    assert {finding.view for finding in verdict.causes} == {"user_totals"}
+    hint = found(verdict, "user_exposures", Kind.RAW).hint
+    times = f"served {world.end - timedelta(days=1):%Y-%m-%d %H:%M}, offline {world.end:%Y-%m-%d %H:%M}"
+    assert f"served row is older than the offline row ({times})" in hint
+
+
+def test_a_view_materialized_for_half_of_the_items_is_named(world: World, tmp_path: Path) -> None:
+    with private_redis() as server:
+        fill(world.workspace, server.url, world.end)
+        client = redis.Redis.from_url(server.url)
+        for key in sorted(client.keys(b"*item_id*"))[::2]:
+            client.hdel(key, b"_ts:item_genre")
+        verdict = check(serve_by(world, tmp_path, world.bundle.contract, server.url), ALL)
+    assert {finding.view for finding in verdict.causes} == {"item_genre"}
+    finding = found(verdict, "genre_long_view_rate", Kind.RAW)
+    assert finding.hint.startswith("no row in Redis, there is an offline row")
+    assert 60 <= finding.entities <= 140
+
+
+def test_too_few_rows_are_not_called_clean(world: World) -> None:
+    verdict = check(world.workspace, ALL, minimum=Minimum(requests=1, rows=10_000))
+    assert verdict.outcome is Outcome.TOO_LITTLE
+    assert int(verdict.outcome) == 3
+
+
+def test_an_absent_log_is_too_little(world: World, tmp_path: Path) -> None:
+    elsewhere = Workspace(tmp_path)
+    elsewhere.models.symlink_to(world.workspace.models)
+    assert check(elsewhere, ALL).outcome is Outcome.TOO_LITTLE
+
+
+def test_the_window_counts_by_the_requests_own_time(world: World) -> None:
+    middle = datetime.fromtimestamp(world.requests[10].request_timestamp, UTC)
+    assert check(world.workspace, Window(end=middle)).requests == 10
+    assert check(world.workspace, Window(start=middle)).requests == 20
+    assert check(world.workspace, Window(start=middle, end=middle)).outcome is Outcome.TOO_LITTLE
+
+
+def test_a_sample_is_the_same_every_time_and_part_of_a_larger_one(world: World) -> None:
+    def sampled(count: int) -> set[str]:
+        log = read_log(world.workspace.serving_log, Window(sample=count))
+        return {name for segment in log.segments for name in segment.head["request_id"].to_pylist()}
+
+    assert len(sampled(5)) == 5
+    assert sampled(5) == sampled(5) < sampled(12)
+    verdict = check(world.workspace, Window(sample=5))
+    assert (verdict.requests, verdict.rows, verdict.outcome) == (5, 5 * 61, Outcome.CLEAN)
+
+
+def test_requests_of_an_unknown_bundle_are_refused_with_their_number(world: World, tmp_path: Path) -> None:
+    elsewhere = Workspace(tmp_path)
+    elsewhere.serving_log.symlink_to(world.workspace.serving_log)
+    with pytest.raises(BundleError, match=rf"{world.bundle.version} \(30 requests\).*there are none"):
+        check(elsewhere, ALL)
+
+
+def test_degraded_answers_and_cut_off_segments_are_counted_not_judged(world: World, tmp_path: Path) -> None:
+    served = serve_by(world, tmp_path, world.bundle.contract)
+    path = next((served.serving_log / REQUESTS).glob("*.parquet"))
+    requests = pq.read_table(path)
+    level = requests.schema.get_field_index("level")
+    degraded = pc.if_else(pc.equal(requests["request_id"], "request-3"), 2, 0).cast("int8")
+    pq.write_table(requests.set_column(level, "level", degraded), path)
+    (served.serving_log / CANDIDATES / "lost.partial").touch()
+    verdict = check(served, ALL)
+    assert (verdict.requests, verdict.outcome) == (29, Outcome.CLEAN)
+    assert any("1 requests answered with replaced values" in note for note in verdict.notes)
+    assert any("1 segments of the log were cut off" in note for note in verdict.notes)
+
+
+def test_a_damaged_log_file_is_named(world: World, tmp_path: Path) -> None:
+    served = serve_by(world, tmp_path, world.bundle.contract)
+    path = next((served.serving_log / CANDIDATES).glob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(EventDataError, match=path.name):
+        check(served, ALL)
+
+
+def test_requests_stamped_in_local_time_are_noted(world: World, tmp_path: Path) -> None:
+    served = serve_by(world, tmp_path, world.bundle.contract)
+    path = next((served.serving_log / REQUESTS).glob("*.parquet"))
+    requests = pq.read_table(path)
+    place = requests.schema.get_field_index("received_timestamp")
+    shifted = pc.subtract(requests["received_timestamp"], np.timedelta64(8 * 3_600_000_000, "us"))
+    pq.write_table(requests.set_column(place, "received_timestamp", shifted), path)
+    assert any("+8 hours off the server's clock" in note for note in check(served, ALL).notes)
+
+
+def test_the_report_says_what_and_where(world: World, tmp_path: Path) -> None:
+    change = ("epoch(last_shown)", "epoch(last_shown AT TIME ZONE 'Asia/Shanghai')")
+    with rebuilt(world, "item_totals", change):
+        verdict = check(world.workspace, ALL)
+    console = Console(width=200, record=True, quiet=False, file=(tmp_path / "shown").open("w"))
+    console.print(render(verdict))
+    shown = console.export_text()
+    assert "item_last_shown_at" in shown
+    assert "constant shift of -8 hours" in shown
+    assert "item_idle_hours" in shown
+    path = write(verdict, tmp_path, now=world.end)
+    assert path.name == f"skew-{world.end:%Y-%m-%d}.json"
+    written = json.loads(path.read_text())
+    assert (written["exit_code"], written["outcome"]) == (2, "mismatches")
+    assert written["findings"][0]["feature"] == "item_last_shown_at"
+    assert written["findings"][0]["examples"][0]["request_id"].startswith("request-")
