@@ -12,7 +12,8 @@ CREATE OR REPLACE TEMP MACRO smoothed(hits, trials, prior, weight) AS
 CREATE OR REPLACE TEMP MACRO rate(hits, trials) AS hits / nullif(trials, 0);
 
 -- Watched share of an exposure, capped at 3 (replays); null where the length is unknown.
-CREATE OR REPLACE TEMP MACRO watched_share(play_ms, duration_ms) AS least(play_ms / nullif(duration_ms, 0), 3.0);
+CREATE OR REPLACE TEMP MACRO watched_share(play_ms, duration_ms) AS
+    CASE WHEN play_ms > 3 * duration_ms THEN 3.0 ELSE play_ms / nullif(duration_ms, 0) END;
 
 -- The whole service's rates so far: the prior of every smoothed rate. One row, also without any exposure.
 CREATE OR REPLACE TEMP VIEW overall AS
