@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,8 +27,8 @@ def column_from_arrow(chunked: pa.ChunkedArray | pa.Array) -> Column:
         return np.asarray(array.to_pandas(), dtype=object)
     if pa.types.is_timestamp(kind):
         micros = array.cast(pa.timestamp("us", tz=kind.tz)).cast(pa.int64()).to_numpy(zero_copy_only=False)
-        return micros / 1e6
-    return array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return np.asarray(micros / 1e6)
+    return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 def _ragged(array: pa.ListArray) -> Ragged:
@@ -48,7 +49,7 @@ def apply_to_frame(transform: Callable[[Columns], dict[str, Array]], inputs: pd.
 def column_from_series(series: pd.Series) -> Column:
     """A pandas column by what it holds: lists, text or numbers."""
     if series.dtype.kind in "fiub":
-        return series.to_numpy(np.float64)
+        return np.asarray(series.to_numpy(np.float64))
     filled = [_none_if_missing(value) for value in series]
     present = [value for value in filled if value is not None]
     if any(isinstance(value, (list, tuple, np.ndarray)) for value in present):
@@ -57,5 +58,7 @@ def column_from_series(series: pd.Series) -> Column:
     return np.array(["" if value is None else value for value in filled], dtype=object)
 
 
-def _none_if_missing(value: object) -> object:
-    return None if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)) else value
+def _none_if_missing(value: Any) -> Any:
+    return (
+        None if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)) else value
+    )

@@ -114,11 +114,16 @@ item_genre = FeatureView(
         number("genre_best_long_view_rate", "the highest of them"),
         number("genre_worst_long_view_rate", "the lowest of them"),
         number("genre_click_rate", "mean over the item's genres of the genre's clicks per exposure"),
-        number("genre_completion_rate", "mean over the item's genres of the genre's views to the end per exposure"),
+        number(
+            "genre_completion_rate",
+            "mean over the item's genres of the genre's views to the end per exposure",
+        ),
         number("genre_like_rate", "mean over the item's genres of the genre's likes per exposure"),
         count("genre_exposures", "exposures of the item's most shown genre in the log so far"),
         count("genre_titles", "items of the item's largest genre"),
-        number("genre_trend", "most rising genre: exposures of the last 24 h over the daily mean of 7 x 24 h"),
+        number(
+            "genre_trend", "most rising genre: exposures of the last 24 h over the daily mean of 7 x 24 h"
+        ),
     ],
 )
 

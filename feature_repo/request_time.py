@@ -26,7 +26,9 @@ class RequestTimeView(OnDemandFeatureView):  # type: ignore[misc]
         Raises SpecifiedFeaturesNotPresentError otherwise.
         """
         if self.feature_transformation is None:
-            raise FeatureError(f"on-demand view {self.name} has no function; decorate one with @at_request_time")
+            raise FeatureError(
+                f"on-demand view {self.name} has no function; decorate one with @at_request_time"
+            )
         inferred = self.feature_transformation.infer_features(random_input=self._construct_random_input())
         computed = {(field.name, field.dtype) for field in inferred}
         absent = [field for field in self.features if (field.name, field.dtype) not in computed]

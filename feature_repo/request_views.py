@@ -62,7 +62,9 @@ def item_freshness(inputs: pd.DataFrame) -> pd.DataFrame:
         derived("affinity_genre_best_rate", "the same for the best of the candidate's genres"),
         derived("affinity_genre_worst_rate", "the same for the worst of the candidate's genres"),
         derived("affinity_genre_lift", "log odds of affinity_genre_rate over the user's own rate"),
-        derived("affinity_genre_share", "share of the user's genre exposures that fall on the candidate's genres"),
+        derived(
+            "affinity_genre_share", "share of the user's genre exposures that fall on the candidate's genres"
+        ),
     ],
 )
 def genre_affinity(inputs: pd.DataFrame) -> pd.DataFrame:
@@ -96,7 +98,10 @@ def author_affinity(inputs: pd.DataFrame) -> pd.DataFrame:
     schema=[
         derived("surface_item_exposures", "exposures of the item on this surface", default="0"),
         derived("surface_item_click_rate", "its clicks per exposure there, smoothed toward its overall rate"),
-        derived("surface_item_long_view_rate", "its long views per exposure there, smoothed toward its overall rate"),
+        derived(
+            "surface_item_long_view_rate",
+            "its long views per exposure there, smoothed toward its overall rate",
+        ),
         derived("surface_user_exposures", "exposures of the user on this surface in 7 days", default="0"),
         derived("surface_user_long_view_rate", "the user's long views per exposure there, smoothed"),
         derived("surface_user_share", "share of the user's exposures on this surface"),

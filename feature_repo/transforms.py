@@ -108,7 +108,9 @@ def surface_fit(columns: Columns) -> dict[str, Array]:
     return {
         "surface_item_exposures": shown,
         "surface_item_click_rate": smoothed(clicks, shown, numbers(columns, "item_click_rate"), 10.0),
-        "surface_item_long_view_rate": smoothed(long_views, shown, numbers(columns, "item_long_view_rate"), 10.0),
+        "surface_item_long_view_rate": smoothed(
+            long_views, shown, numbers(columns, "item_long_view_rate"), 10.0
+        ),
         "surface_user_exposures": user_shown,
         "surface_user_long_view_rate": smoothed(
             user_long_views, user_shown, numbers(columns, "user_long_view_rate"), 5.0
@@ -174,11 +176,11 @@ class Lookup:
 
     def values(self, column: Ragged) -> Floats:
         """float64 [hits]: the parallel list's entry at each hit."""
-        return column.values[self.position].astype(np.float64)
+        return np.asarray(column.values[self.position], np.float64)
 
     def sum(self, values: Floats) -> Floats:
         """float64 [rows]; 0 for rows without a hit."""
-        return np.bincount(self.row, weights=values, minlength=self.rows)
+        return np.bincount(self.row, weights=values, minlength=self.rows).astype(np.float64)
 
     def max(self, values: Floats) -> Floats:
         """float64 [rows]; NaN for rows without a hit."""
@@ -208,8 +210,9 @@ def ragged(columns: Columns, name: str) -> Ragged:
 def list_sum(column: Ragged) -> Floats:
     """float64 [rows]: sum of each row's list; 0 for an empty one."""
     lists = np.repeat(np.arange(len(column.offsets) - 1), np.diff(column.offsets))
-    sums = np.bincount(lists, weights=column.values.astype(np.float64), minlength=len(column.offsets) - 1)
-    return sums[column.rows]
+    weights = column.values.astype(np.float64)
+    sums = np.bincount(lists, weights=weights, minlength=len(column.offsets) - 1)
+    return np.asarray(sums[column.rows], np.float64)
 
 
 def smoothed(hits: Floats, trials: Floats, prior: Floats, weight: float) -> Floats:
@@ -219,7 +222,7 @@ def smoothed(hits: Floats, trials: Floats, prior: Floats, weight: float) -> Floa
 
 def divide(part: Floats, whole: Floats) -> Floats:
     """NaN where the whole is 0."""
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole != 0)
+    return np.asarray(np.divide(part, whole, out=np.full(len(part), np.nan), where=whole != 0), np.float64)
 
 
 def logit(rate: Floats) -> Floats:

@@ -53,7 +53,9 @@ user_totals = FeatureView(
         count("user_long_views", "long views in the log so far"),
         count("user_follows", "follows in the log so far"),
         count("user_history_length", "exposures before the log starts"),
-        count("user_remembered_exposures", "exposures before the log whose items are remembered (at most 50)"),
+        count(
+            "user_remembered_exposures", "exposures before the log whose items are remembered (at most 50)"
+        ),
         count("user_remembered_likes", "likes before the log whose items are remembered (at most 50)"),
         number("user_remembered_long_view_rate", "long views per remembered exposure"),
         number("user_click_rate", "clicks per exposure, smoothed"),

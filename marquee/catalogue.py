@@ -25,7 +25,9 @@ def items(workspace: Workspace, ids: list[str]) -> dict[str, Item]:
     table = EventStore(workspace.events).read("items", ["item_id", "title", "author_id", "genres"])
     known = table.filter(pc.is_in(table.column("item_id"), pa.array(ids, pa.string()))).to_pylist()
     return {
-        row["item_id"]: Item(row["title"] or f"by author {row['author_id'] or 'unknown'}", tuple(row["genres"] or ()))
+        row["item_id"]: Item(
+            row["title"] or f"by author {row['author_id'] or 'unknown'}", tuple(row["genres"] or ())
+        )
         for row in known
     }
 

@@ -24,8 +24,12 @@ STOP_SECONDS = 15.0
 
 
 @click.command()
-@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of KuaiRand-Pure.")
-@click.option("--home", type=click.Path(path_type=Path), help="Workspace [default: .marquee/demo or demo-kuairand]")
+@click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of KuaiRand-Pure."
+)
+@click.option(
+    "--home", type=click.Path(path_type=Path), help="Workspace [default: .marquee/demo or demo-kuairand]"
+)
 def demo(data: Path | None, home: Path | None) -> int:
     """Events, features, training, Redis, server, rankings, skew check: each by the verb it prints.
 
@@ -51,7 +55,12 @@ def _street(workspace: Workspace, data: Path | None) -> int:
         _verb("Events: a simulated streaming service", "events", "simulate", *SIMULATION)
     else:
         _verb("Events: the real log", "events", "import", "kuairand", str(data))
-    _verb("Features: every view as of every sixth hour, from what was known then", "features", "build", "--fresh")
+    _verb(
+        "Features: every view as of every sixth hour, from what was known then",
+        "features",
+        "build",
+        "--fresh",
+    )
     _verb("Feast: register the declarations", "features", "apply")
     _verb("Model: fit on features as they were known at request time", "model", "train")
     _verb("Model: against baselines on the last three days", "model", "evaluate")
@@ -98,7 +107,9 @@ def _verb(title: str, *arguments: str, may_fail: bool = False) -> int:
     finished = subprocess.run([sys.executable, "-m", "marquee", *arguments], check=False)
     console.print(f"[dim]{time.monotonic() - started:.1f} s[/dim]")
     if finished.returncode and not may_fail:
-        console.print(f"[red]the demo stops here:[/red] marquee {shlex.join(arguments)} ended with {finished.returncode}")
+        console.print(
+            f"[red]the demo stops here:[/red] marquee {shlex.join(arguments)} ended with {finished.returncode}"
+        )
         raise SystemExit(finished.returncode)
     return finished.returncode
 
@@ -125,7 +136,13 @@ def _server() -> Iterator[str]:
 def _farewell(workspace: Workspace, *, seconds: float) -> None:
     from rich.table import Table
 
-    table = Table("what", "where", title=f"\nDone in {seconds:.0f} s; everything lies here", title_justify="left", box=None)
+    table = Table(
+        "what",
+        "where",
+        title=f"\nDone in {seconds:.0f} s; everything lies here",
+        title_justify="left",
+        box=None,
+    )
     for name in ("events", "features", "registry", "models", "serving_log", "reports"):
         table.add_row(name.replace("_", " "), str(getattr(workspace, name)))
     console.print(table)

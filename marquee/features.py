@@ -12,11 +12,15 @@ from marquee.terminal import INSTANT, console
 features = LazyGroup(
     "features",
     verbs={
-        "check": Verb("marquee.features:check", "Find what is wrong with the declarations before anything runs."),
+        "check": Verb(
+            "marquee.features:check", "Find what is wrong with the declarations before anything runs."
+        ),
         "plan": Verb("marquee.features:plan", "What `apply` would change (feast plan)."),
         "apply": Verb("marquee.features:apply", "Register the declarations (feast apply)."),
         "build": Verb("marquee.features:build", "Compute feature snapshots from the events."),
-        "materialize": Verb("marquee.features:materialize", "Bring the newest rows into Redis (feast materialize)."),
+        "materialize": Verb(
+            "marquee.features:materialize", "Bring the newest rows into Redis (feast materialize)."
+        ),
     },
     help="Check, apply, build and materialize the features that feature_repo/ declares.",
 )
@@ -59,11 +63,19 @@ def apply() -> None:
 
 
 @click.command()
-@click.option("--from", "start", type=INSTANT, help="First snapshot [default: first midnight after the first event]")
-@click.option("--to", "end", type=INSTANT, help="Last snapshot [default: first midnight after the last event]")
-@click.option("--every", default="6h", show_default=True, help="Step; a view with a longer cadence is built less often.")
+@click.option(
+    "--from", "start", type=INSTANT, help="First snapshot [default: first midnight after the first event]"
+)
+@click.option(
+    "--to", "end", type=INSTANT, help="Last snapshot [default: first midnight after the last event]"
+)
+@click.option(
+    "--every", default="6h", show_default=True, help="Step; a view with a longer cadence is built less often."
+)
 @click.option("--view", "views", multiple=True, help="Only this view (repeatable).")
-@click.option("--memory-limit", default="2GB", show_default=True, help="Per worker; beyond it DuckDB spills to disk.")
+@click.option(
+    "--memory-limit", default="2GB", show_default=True, help="Per worker; beyond it DuckDB spills to disk."
+)
 @click.option("--workers", default=2, show_default=True, help="Snapshots computed at once.")
 @click.option("--fresh", is_flag=True, help="Forget what was built before.")
 def build(
@@ -104,7 +116,9 @@ def build(
 @click.command()
 @click.option("--to", "end", type=INSTANT, help="Newest instant to serve [default: the newest snapshot]")
 @click.option("--from", "start", type=INSTANT, help="Oldest instant [default: each view's ttl before --to]")
-@click.option("--incremental", is_flag=True, help="From each view's last end (feast materialize-incremental).")
+@click.option(
+    "--incremental", is_flag=True, help="From each view's last end (feast materialize-incremental)."
+)
 @click.option("--view", "views", multiple=True, help="Only this view (repeatable).")
 def materialize(
     end: datetime | None, start: datetime | None, incremental: bool, views: tuple[str, ...]

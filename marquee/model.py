@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import click
 
@@ -33,7 +33,9 @@ model = LazyGroup(
     show_default=True,
     help="What XGBoost optimizes.",
 )
-@click.option("--validate-days", default=1, show_default=True, help="Days before the test days that stop the training.")
+@click.option(
+    "--validate-days", default=1, show_default=True, help="Days before the test days that stop the training."
+)
 @click.option("--test-days", default=3, show_default=True, help="Last days, never trained on.")
 @click.option("--rounds", default=1500, show_default=True, help="Most trees.")
 @click.option("--patience", default=60, show_default=True, help="Trees without improvement before stopping.")
@@ -61,14 +63,20 @@ def train(
     workspace = Workspace.from_environment()
     first, last = EventStore(workspace.events).span()
     recipe = Recipe(
-        service=service, label=label, objective=objective, rounds=rounds, patience=patience, seed=seed, threads=threads
+        service=service,
+        label=label,
+        objective=objective,
+        rounds=rounds,
+        patience=patience,
+        seed=seed,
+        threads=threads,
     )
     with spoken(console) as step:
         path = run(
             workspace,
             recipe,
             split=Split.by_days(first, last, validate_days=validate_days, test_days=test_days),
-            now=datetime.now(timezone.utc),
+            now=datetime.now(UTC),
             step=step,
         )
     console.print(f"published {path}; next: marquee model evaluate")

@@ -27,7 +27,9 @@ SHOWN_REASONS = 4
 @click.option("--address", default="127.0.0.1:50051", show_default=True, help="The server's host:port.")
 @click.option("--surface", default="", help="Page, row or tab.")
 @click.option("--device", default="", help="tv, phone, tablet, web ...")
-@click.option("--at", type=INSTANT, help="Rank as of this instant, such as 2024-03-14T20:00 (UTC). [default: now]")
+@click.option(
+    "--at", type=INSTANT, help="Rank as of this instant, such as 2024-03-14T20:00 (UTC). [default: now]"
+)
 @click.option("--limit", default=10, show_default=True, help="How many items to show; 0 shows all.")
 @click.option("--explain", is_flag=True, help="Show what made the scores.")
 @click.option("--timeout", default=1.0, show_default=True, help="Seconds to wait for the answer.")
@@ -85,8 +87,17 @@ def _show(ranking: Ranking, user: str, workspace: Workspace) -> None:
     if any(item.explanation for item in ranking.items):
         table.add_column("because (effect on the log odds)")
     for item in ranking.items:
-        name = f"{known[item.item_id].title}\n{', '.join(known[item.item_id].genres)}" if item.item_id in known else ""
-        table.add_row(str(item.rank + 1), f"{name}\n[dim]{item.item_id}[/dim]".strip(), f"{item.score:.4f}", *_reasons(item))
+        name = (
+            f"{known[item.item_id].title}\n{', '.join(known[item.item_id].genres)}"
+            if item.item_id in known
+            else ""
+        )
+        table.add_row(
+            str(item.rank + 1),
+            f"{name}\n[dim]{item.item_id}[/dim]".strip(),
+            f"{item.score:.4f}",
+            *_reasons(item),
+        )
     console.print(table)
     micros = ", ".join(f"{stage} {value:,}" for stage, value in ranking.micros.items() if value)
     console.print(f"microseconds: {micros}")
@@ -100,7 +111,9 @@ def _reasons(item: RankedItem) -> list[str]:
     if item.explanation is None:
         return []
     entries = item.explanation.top[:SHOWN_REASONS]
-    return ["\n".join(f"{entry.contribution:+.2f}  {entry.description}: {_value(entry)}" for entry in entries)]
+    return [
+        "\n".join(f"{entry.contribution:+.2f}  {entry.description}: {_value(entry)}" for entry in entries)
+    ]
 
 
 def _value(entry: Contribution) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import click
 from rich.console import Console
@@ -10,7 +10,7 @@ from rich.console import Console
 console = Console(highlight=False)
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[datetime]):
     """An ISO 8601 instant; UTC where no zone is given."""
 
     name = "instant"
@@ -25,7 +25,7 @@ class Instant(click.ParamType):
             parsed = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is not an instant such as 2024-03-14 or 2024-03-14T18:00", param, ctx)
-        return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 INSTANT = Instant()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -46,13 +46,19 @@ def connection_string(url: str) -> str:
     """A Redis URL in the form Feast's Redis store wants; raises SettingError for what it cannot express."""
     parts = urlsplit(url)
     if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-        raise SettingError(f"{REDIS_VARIABLE}={url!r} is not of the form redis://[user:password@]host:port/db")
+        raise SettingError(
+            f"{REDIS_VARIABLE}={url!r} is not of the form redis://[user:password@]host:port/db"
+        )
     options: dict[str, Any] = {"db": int(parts.path.strip("/") or 0), "ssl": parts.scheme == "rediss"}
     options |= {
-        key: unquote(value) for key, value in (("username", parts.username), ("password", parts.password)) if value
+        key: unquote(value)
+        for key, value in (("username", parts.username), ("password", parts.password))
+        if value
     }
     if any("," in str(value) for value in options.values()):
-        raise SettingError(f"{REDIS_VARIABLE}: Feast's Redis store takes no user or password with a comma in it")
+        raise SettingError(
+            f"{REDIS_VARIABLE}: Feast's Redis store takes no user or password with a comma in it"
+        )
     listed = ",".join(f"{key}={json.dumps(value)}" for key, value in options.items())
     return f"{parts.hostname}:{parts.port or 6379},{listed}"
 
@@ -81,7 +87,9 @@ def open_store(workspace: Workspace) -> FeatureStore:
 
 def registered_on_demand_views(store: FeatureStore) -> list[OnDemandFeatureView]:
     """The registered on-demand views with their fields' descriptions and tags, which Feast stores but does not read."""
-    protos = {proto.spec.name: proto.spec.features for proto in store.registry.proto().on_demand_feature_views}
+    protos = {
+        proto.spec.name: proto.spec.features for proto in store.registry.proto().on_demand_feature_views
+    }
     views: list[OnDemandFeatureView] = store.list_on_demand_feature_views()
     for view in views:
         view.features = [Field.from_proto(feature) for feature in protos[view.name]]
@@ -121,7 +129,7 @@ def newest_snapshot(workspace: Workspace) -> datetime:
     newest = max((f"{path.parent.name.removeprefix('date=')}T{path.stem}" for path in paths), default=None)
     if newest is None:
         raise MissingInputError(f"no snapshots in {workspace.features}; run `marquee features build`")
-    return datetime.strptime(newest, "%Y-%m-%dT%H%M").replace(tzinfo=timezone.utc)
+    return datetime.strptime(newest, "%Y-%m-%dT%H%M").replace(tzinfo=UTC)
 
 
 def materialize(

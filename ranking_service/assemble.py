@@ -37,7 +37,7 @@ def fill(column: Column, field: Field) -> Column:
     """`column` with its missing values replaced by the field's default; the input is left as it is."""
     if isinstance(column, Ragged):
         return column
-    missing = np.equal(column, None) if field.is_text else np.isnan(column)
+    missing = column == np.array(None) if field.is_text else np.isnan(column)
     if not missing.any():
         return column
     return np.where(missing, field.default, column)

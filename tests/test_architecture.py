@@ -119,7 +119,9 @@ def test_serving_needs_no_feast() -> None:
         seen.add(module)
         waiting += imported(path)
     assert "ranking_service.online.stock_redis_reader" in seen
-    assert not {module for module in seen if any(name.split(".")[0] == "feast" for name in imported_by(module))}
+    assert not {
+        module for module in seen if any(name.split(".")[0] == "feast" for name in imported_by(module))
+    }
 
 
 def imported_by(module: str) -> list[str]:

@@ -41,7 +41,9 @@ def test_every_marquee_command_in_the_docs_exists(page: str, arguments: list[str
         found = command.get_command(context, rest.pop(0))
         assert found is not None, f"{page}: marquee {shlex.join(arguments)}"
         command = found
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    known = {
+        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     given = {word.split("=")[0] for word in rest if word.startswith("-")} - {"--help", "-h"}
     assert given <= known, f"{page}: marquee {shlex.join(arguments)}"
 

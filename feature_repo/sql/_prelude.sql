@@ -13,7 +13,7 @@ CREATE OR REPLACE TEMP MACRO rate(hits, trials) AS hits / nullif(trials, 0);
 
 -- Watched share of an exposure, capped at 3 (replays); null where the length is unknown.
 CREATE OR REPLACE TEMP MACRO watched_share(play_ms, duration_ms) AS
-    CASE WHEN play_ms > 3 * duration_ms THEN 3.0 ELSE play_ms / nullif(duration_ms, 0) END;
+    CASE WHEN play_ms IS NOT NULL AND duration_ms > 0 THEN least(play_ms / duration_ms, 3.0) END;
 
 -- The whole service's rates so far: the prior of every smoothed rate. One row, also without any exposure.
 CREATE OR REPLACE TEMP VIEW overall AS

@@ -45,7 +45,7 @@ class Interval:
     high: float
 
 
-Report = dict[str, dict[str, Interval]]
+Figures = dict[str, dict[str, Interval]]
 """Intervals by ranker, then by metric."""
 
 
@@ -56,24 +56,24 @@ def evaluate(
     resamples: int = 200,
     seed: int = 0,
     progress: Report = silent,
-) -> Report:
+) -> Figures:
     """Every ranker's metrics. Missing scores (NaN) rank as that ranker's mean.
 
     The intervals resample users with replacement (percentile bootstrap), the same users for every ranker.
     """
     users = int(rows.user.max()) + 1
     draws = np.random.default_rng(seed).multinomial(users, np.full(users, 1 / users), size=resamples)
-    report: Report = {}
+    figures: Figures = {}
     for done, (name, score) in enumerate(scores.items()):
         judged = _Judged.of(rows, np.where(np.isnan(score), np.nanmean(score), score))
         values = judged.metrics(np.ones(users))
         resampled = [judged.metrics(draw.astype(np.float64)) for draw in draws]
-        report[name] = {
+        figures[name] = {
             metric: Interval(values[metric], *_percentiles([one[metric] for one in resampled]))
             for metric in METRICS
         }
         progress("resampling users", done + 1, len(scores))
-    return report
+    return figures
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ class _Judged:
         by_day = list_aucs(rows.label, score, rows.user_day)
         sizes = np.bincount(rows.user_day).astype(np.float64)
         per_user = {
-            "gauc_user": _by_user(by_user, np.bincount(rows.user).astype(np.float64), np.arange(users), users),
+            "gauc_user": _by_user(
+                by_user, np.bincount(rows.user).astype(np.float64), np.arange(users), users
+            ),
             "gauc_user_day": _by_user(by_day, sizes, owner, users),
             "ndcg@10": _by_user(ranked.ndcg(10), ones, list_owner, users),
             "precision@5": _by_user(ranked.precision(5), ones, list_owner, users),
@@ -116,10 +118,13 @@ class _Judged:
         return result
 
 
-def _by_user(value: Floats, weight: Floats, owner: npt.NDArray[np.int64], users: int) -> tuple[Floats, Floats]:
+def _by_user(
+    value: Floats, weight: Floats, owner: npt.NDArray[np.int64], users: int
+) -> tuple[Floats, Floats]:
     known = ~np.isnan(value)
     total = np.bincount(owner[known], weights=(value * weight)[known], minlength=users)
-    return total, np.bincount(owner[known], weights=weight[known], minlength=users)
+    count = np.bincount(owner[known], weights=weight[known], minlength=users)
+    return total.astype(np.float64), count.astype(np.float64)
 
 
 def _percentiles(values: list[float]) -> tuple[float, float]:
@@ -133,4 +138,4 @@ def calibration_report(label: Floats, score: Floats) -> dict[str, Any]:
     return {"expected_calibration_error": calibration_error(table), "bins": table}
 
 
-__all__ = ["METRICS", "Interval", "Report", "TestRows", "calibration_report", "evaluate", "grouped_auc"]
+__all__ = ["METRICS", "Figures", "Interval", "TestRows", "calibration_report", "evaluate", "grouped_auc"]

@@ -19,13 +19,18 @@ from materialization.events.store import EventStore
 from materialization.feast_store import open_store
 from materialization.progress import Report, silent
 from ranking_service.bundle import Bundle
-from ranking_service.evaluation.evaluate import SMALLEST_LIST, Report, TestRows, calibration_report, evaluate
+from ranking_service.evaluation.evaluate import SMALLEST_LIST, Figures, TestRows, calibration_report, evaluate
 from ranking_service.evaluation.metrics import Floats
 from ranking_service.evaluation.reliability import reliability_figure
 from ranking_service.training.labelled import Labelled, Split, labelled_exposures
 from ranking_service.training_join import assemble_table, training_join
 
-RATES = {"long_view": "long_view_rate", "completed": "completion_rate", "click": "click_rate", "like": "like_rate"}
+RATES = {
+    "long_view": "long_view_rate",
+    "completed": "completion_rate",
+    "click": "click_rate",
+    "like": "like_rate",
+}
 """Label to the smoothed rate that predicts it best alone; item_<rate> and user_<rate> are features."""
 POPULARITY = "item_exposures_7d"
 
@@ -43,7 +48,7 @@ class Evaluation:
     """(user, UTC day) lists of 5 or more rows with both labels."""
     start: str
     end: str
-    report: Report
+    report: Figures
     calibration: dict[str, Any] | None
     """None for objectives whose score is no probability."""
 
@@ -63,7 +68,9 @@ def judge(
     """Score the exposures of the bundle's test days with features as known at request time."""
     label = bundle.manifest["label"]
     split = Split(**{name: datetime.fromisoformat(at) for name, at in bundle.manifest["split"].items()})
-    labelled = labelled_exposures(workspace, bundle.contract, label=label, start=split.test_from, end=split.end)
+    labelled = labelled_exposures(
+        workspace, bundle.contract, label=label, start=split.test_from, end=split.end
+    )
     joined = training_join(open_store(workspace), bundle.contract, labelled.requests)
     score = bundle.booster.inplace_predict(assemble_table(joined, bundle.contract)).astype(np.float64)
     scores = {"model": score, **_baselines(joined, label, seed=seed)}
@@ -98,7 +105,11 @@ def write_evaluation(workspace: Workspace, evaluation: Evaluation) -> list[Path]
 
 def _baselines(joined: pa.Table, label: str, *, seed: int) -> dict[str, Floats]:
     """Scores that need no model; NaN where the feature is unknown."""
-    names = {"item popularity": POPULARITY, "item rate": f"item_{RATES[label]}", "user rate": f"user_{RATES[label]}"}
+    names = {
+        "item popularity": POPULARITY,
+        "item rate": f"item_{RATES[label]}",
+        "user rate": f"user_{RATES[label]}",
+    }
     found = {name: column for name, column in names.items() if column in joined.column_names}
     columns = {
         name: joined.column(column).to_numpy(zero_copy_only=False).astype(np.float64)
@@ -118,7 +129,9 @@ def _truth(workspace: Workspace, labelled: Labelled, label: str) -> dict[str, Fl
         return {}
     place = pc.index_in(labelled.requests.column("exposure_id"), truth.column("exposure_id"))
     if place.null_count:
-        raise TrainingDataError(f"the simulator's truth lacks {place.null_count} exposures; simulate the events again")
+        raise TrainingDataError(
+            f"the simulator's truth lacks {place.null_count} exposures; simulate the events again"
+        )
     named = {"best, position known": "probability", "best possible": "appeal"}
     return {name: truth.column(column).take(place).to_numpy() for name, column in named.items()}
 

@@ -48,7 +48,7 @@ def list_aucs(label: Floats, score: Floats, lists: Codes) -> Floats:
     below = before - list_start[tie_list]
     wins = np.bincount(tie_list, weights=positives * (below + negatives / 2), minlength=count)
     pairs = np.bincount(tie_list, weights=positives, minlength=count) * list_negatives
-    return np.divide(wins, pairs, out=np.full(count, np.nan), where=pairs > 0)
+    return np.asarray(np.divide(wins, pairs, out=np.full(count, np.nan), where=pairs > 0), np.float64)
 
 
 def grouped_auc(label: Floats, score: Floats, lists: Codes) -> float:
@@ -90,7 +90,7 @@ class RankedLists:
         discount = 1 / np.log2(np.arange(2, k + 2))
         gain = np.where(self.rank < k, discount[np.minimum(self.rank, k - 1)] * self.label, 0.0)
         ideal = np.cumsum(discount)[np.minimum(self._hits(), k) - 1]
-        return self._sum(gain) / ideal
+        return np.asarray(self._sum(gain) / ideal, np.float64)
 
     def precision(self, k: int = 5) -> Floats:
         """Share of the top k that are positive; k counts in full, float64 [lists]."""
@@ -104,7 +104,7 @@ class RankedLists:
         return self._sum(self.label).astype(np.int64)
 
     def _sum(self, values: Floats) -> Floats:
-        return np.bincount(self.lists, weights=values, minlength=len(self.codes))
+        return np.bincount(self.lists, weights=values, minlength=len(self.codes)).astype(np.float64)
 
 
 def calibration(label: Floats, score: Floats, bins: int = 10) -> list[dict[str, float]]:

@@ -15,18 +15,20 @@ def reliability_figure(bins: list[dict[str, float]], *, label: str) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{part["rows"]:,.0f} rows: predicted '
-        f'{part["predicted"]:.4f}, observed {part["observed"]:.4f}</title></circle>'
+        f"{part['predicted']:.4f}, observed {part['observed']:.4f}</title></circle>"
         for (x, y), part in zip(points, bins, strict=True)
     )
     ticks = "".join(_tick(top * step / 4, top) for step in range(5))
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}" font-family="sans-serif" font-size="11">
+    box = f'viewBox="0 0 {SIZE} {SIZE}" font-family="sans-serif" font-size="11"'
+    turned = f'text-anchor="middle" transform="rotate(-90 14 {SIZE / 2})"'
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" {box}>
 <rect width="{SIZE}" height="{SIZE}" fill="white"/>
 <line x1="{_x(0, top)}" y1="{_y(0, top)}" x2="{_x(top, top)}" y2="{_y(top, top)}" stroke="#999" stroke-dasharray="4"/>
 {ticks}
 <polyline points="{path}" fill="none" stroke="#1f6feb" stroke-width="1.5"/>
 <g fill="#1f6feb">{dots}</g>
 <text x="{SIZE / 2}" y="{SIZE - 8}" text-anchor="middle">mean predicted probability</text>
-<text x="14" y="{SIZE / 2}" text-anchor="middle" transform="rotate(-90 14 {SIZE / 2})">observed rate of {escape(label)}</text>
+<text x="14" y="{SIZE / 2}" {turned}>observed rate of {escape(label)}</text>
 </svg>
 """
 

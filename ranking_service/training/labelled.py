@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import numpy as np
@@ -48,11 +48,13 @@ class Split:
 
     def to_json(self) -> dict[str, str]:
         """ISO 8601 instants by name."""
-        return {name: getattr(self, name).isoformat() for name in ("start", "validate_from", "test_from", "end")}
+        return {
+            name: getattr(self, name).isoformat() for name in ("start", "validate_from", "test_from", "end")
+        }
 
 
 def _midnight(instant: datetime) -> datetime:
-    return instant.astimezone(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,22 @@ class Labelled:
 
     def between(self, start: datetime, end: datetime) -> npt.NDArray[np.bool_]:
         """Mask of the rows in [start, end)."""
-        return np.asarray((self.seconds >= start.timestamp()) & (self.seconds < end.timestamp()))
+        return np.asarray((self.seconds >= start.timestamp()) & (self.seconds < end.timestamp()), np.bool_)
 
     def user_codes(self) -> npt.NDArray[np.int64]:
         """One number per user, int64 [rows]."""
-        return np.asarray(self.requests.column("user_id").combine_chunks().dictionary_encode().indices.to_numpy(), np.int64)
+        encoded = self.requests.column("user_id").combine_chunks().dictionary_encode()
+        return np.asarray(encoded.indices.to_numpy(), np.int64)
 
     def user_day_codes(self) -> npt.NDArray[np.int64]:
         """One number per (user, UTC day), int64 [rows]: the lists that ranking is judged on."""
         days = (self.seconds // SECONDS_PER_DAY).astype(np.int64)
-        return np.unique(self.user_codes() * 1_000_000 + days, return_inverse=True)[1].astype(np.int64)
+        return np.asarray(np.unique(self.user_codes() * 1_000_000 + days, return_inverse=True)[1], np.int64)
 
 
-def labelled_exposures(workspace: Workspace, contract: Contract, *, label: str, start: datetime, end: datetime) -> Labelled:
+def labelled_exposures(
+    workspace: Workspace, contract: Contract, *, label: str, start: datetime, end: datetime
+) -> Labelled:
     """The exposures in [start, end), by time and exposure id. Raises TrainingDataError for an unusable label."""
     if label not in LABELS:
         raise TrainingDataError(f"label {label!r} is not one of {', '.join(LABELS)}")

@@ -116,7 +116,9 @@ def training_set(workspace: Workspace, service: str, *, label: str, split: Split
 def with_dictionaries(contract: Contract, rows: pa.Table) -> Contract:
     """The contract with each text feature's categories: most frequent first, ties by name."""
     features = tuple(
-        dataclasses.replace(feature, categories=_categories(feature, rows)) if feature.field.is_text else feature
+        dataclasses.replace(feature, categories=_categories(feature, rows))
+        if feature.field.is_text
+        else feature
         for feature in contract.features
     )
     return dataclasses.replace(contract, features=features)
@@ -127,7 +129,9 @@ def _categories(feature: ModelFeature, rows: pa.Table) -> tuple[str, ...]:
     name = feature.name if feature.name in rows.column_names else feature.name.removeprefix("context_")
     counted = pc.value_counts(rows.column(name).combine_chunks()).to_pylist()
     known = [entry for entry in counted if entry["values"]]
-    return tuple(entry["values"] for entry in sorted(known, key=lambda entry: (-entry["counts"], entry["values"])))
+    return tuple(
+        entry["values"] for entry in sorted(known, key=lambda entry: (-entry["counts"], entry["values"]))
+    )
 
 
 def fit(rows: TrainingSet, recipe: Recipe) -> xgboost.Booster:
@@ -143,7 +147,9 @@ def fit(rows: TrainingSet, recipe: Recipe) -> xgboost.Booster:
     split = rows.split
     bins = int(recipe.parameters.get("max_bin", 256))
     train_rows = _quantized(rows, split.start, split.validate_from, bins=bins, grouped=grouped)
-    validation = _quantized(rows, split.validate_from, split.test_from, bins=bins, grouped=grouped, ref=train_rows)
+    validation = _quantized(
+        rows, split.validate_from, split.test_from, bins=bins, grouped=grouped, ref=train_rows
+    )
     booster = xgboost.train(
         {key: value for key, value in parameters.items() if value is not None},
         train_rows,
@@ -168,7 +174,9 @@ def _quantized(
 ) -> xgboost.QuantileDMatrix:
     chosen = np.flatnonzero(rows.labelled.between(start, end))
     if not len(chosen):
-        raise TrainingDataError(f"no exposures between {start.isoformat()} and {end.isoformat()}; choose another split")
+        raise TrainingDataError(
+            f"no exposures between {start.isoformat()} and {end.isoformat()}; choose another split"
+        )
     lists = rows.labelled.user_day_codes()[chosen]
     if grouped:
         order = np.argsort(lists, kind="stable")
