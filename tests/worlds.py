@@ -110,7 +110,7 @@ def table_of(table: str, rows: Sequence[Row]) -> pa.Table:
 
 
 def checkerboard(home: Path, *, days: int = 10, users: int = 6, items: int = 6) -> Workspace:
-    """Odd users like odd items: every noon each user is shown each item, and watches the half of their parity.
+    """Odd users like odd items: every noon each user is shown each item, and watches those of their parity.
 
     Items are `i1` ... with genre and author `odd` or `even`; users `u1` ... have a profile and no history.
     """
