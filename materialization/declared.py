@@ -70,10 +70,17 @@ class BatchView:
         return self.sql_path.read_text()
 
     def fingerprint(self) -> str:
-        """Changes with the view's keys, fields, ttl, query and the shared prelude."""
+        """Changes with the view's keys, fields, ttl, query and the shared prelude; not with comments or spacing."""
         fields = [(field.name, str(field.dtype), field.tags.get("default")) for field in self.fields]
         ttl = self.view.ttl.total_seconds() if self.view.ttl else 0
-        return digest([self.name, self.join_keys, fields, ttl, self.sql(), PRELUDE.read_text()])
+        queries = [canonical_sql(self.sql()), canonical_sql(PRELUDE.read_text())]
+        return digest([self.name, self.join_keys, fields, ttl, *queries])
+
+
+def canonical_sql(sql: str) -> str:
+    """The query without comments, spacing made single; quoted text stays as it is."""
+    quoted_or_blank = r"""('(?:[^']|'')*'|"(?:[^"]|"")*")|(?:--[^\n]*|/\*.*?\*/|\s)+"""
+    return re.sub(quoted_or_blank, lambda match: match[1] or " ", sql, flags=re.DOTALL).strip()
 
 
 def arrow_type(field: Field) -> pa.DataType:

@@ -125,7 +125,8 @@ def _renamed(field: Field, index: int, before: set[str], declared: tuple[Field, 
 
 
 def _grown(trained: ViewPlan | TransformPlan, declared: ViewPlan | TransformPlan) -> str:
-    added = [field.name for field in declared.fields if field not in trained.fields]
+    before = {field.name for field in trained.fields}
+    added = [field.name for field in declared.fields if field.name not in before]
     return f", with new {_listed(added)}" if added else ""
 
 
