@@ -2,8 +2,8 @@
 
 Text, categories, booleans and whole numbers are the same when they are equal. Floats are the same within
 1e-9 + relative * max(|served|, |offline|), where `relative` covers a last-digit difference of the stored
-type, or the tolerance the feature declares. NaN is the same as NaN, None as None; a missing value never equals
-a present one. Lists are the same when they have the same length and the same entries in the same order.
+type, or the tolerance the feature declares. NaN is the same as NaN, None as None; a missing value never
+equals a present one. Lists are the same when they have the same length and the same entries in the same order.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ from feature_repo.columns import Column, Columns, Ragged
 from feature_repo.frames import columns_from_table
 from feature_repo.workspace import Workspace
 from ranking_service.assemble import assemble, encode
-from ranking_service.contract import Field, ModelFeature, ViewPlan
-from ranking_service.online.serving_log_tables import EVENT_TIME_PREFIX
+from ranking_service.contract import ModelFeature
+from ranking_service.online.fetched import Presence
+from ranking_service.online.serving_log_tables import EVENT_TIME_PREFIX, PRESENCE_PREFIX
 from skew_checks.compare import Mask, differ
 from skew_checks.event_times import offline_event_times
 from skew_checks.replay import Replayed
@@ -94,10 +95,11 @@ class Evidence:
     def _event_times(self) -> dict[str, tuple[Floats, Floats]]:
         return {}
 
-    def stored(self, view: str) -> tuple[ViewPlan, dict[str, Field]]:
-        """A view's plan and its fields by name."""
-        plan = self.replayed.contract.view(view)
-        return plan, {field.name: field for field in plan.fields}
+    def expired(self, view: str) -> Mask:
+        """bool [witnesses]: where serving found a row past the view's ttl, and so took its values as missing."""
+        presence = self.served[PRESENCE_PREFIX + view]
+        assert not isinstance(presence, Ragged)
+        return np.asarray(presence == Presence.EXPIRED.name.lower(), bool)
 
 
 def plain_value(column: Column, row: int) -> object:

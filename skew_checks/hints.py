@@ -24,7 +24,7 @@ def stored_hint(evidence: Evidence, subject: Subject, others: list[Subject]) -> 
     """For a stored value; `others` are the subjects that differ too."""
     bad = evidence.bad(subject)
     served, offline = evidence.pair(subject)
-    age = row_hint(*evidence.event_times(subject.view), bad)
+    age = row_hint(*evidence.event_times(subject.view), bad, evidence.expired(subject.view))
     if age:
         return age
     same_view = [other for other in others if other.kind is Kind.RAW and other.view == subject.view]
@@ -59,14 +59,16 @@ def model_hint(evidence: Evidence, subject: Subject, others: list[Subject]) -> t
     return seen or "its stored values agree, what was made of them does not", False
 
 
-def row_hint(served: Floats, offline: Floats, bad: Mask) -> str | None:
+def row_hint(served: Floats, offline: Floats, bad: Mask, expired: Mask) -> str | None:
     """From the event times of the rows that were read; None where they agree on every witness."""
-    served, offline = served[bad], offline[bad]
+    served, offline, expired = served[bad], offline[bad], expired[bad]
     absent, gone = np.isnan(served) & ~np.isnan(offline), ~np.isnan(served) & np.isnan(offline)
+    older = served < offline
     cases = (
         (absent, "no row in Redis, there is an offline row"),
         (gone, "no offline row (or it expired), there is one in Redis"),
-        (served < offline, "served row is older than the offline row"),
+        (older & expired, "served row had expired, there is a newer offline row"),
+        (older & ~expired, "served row is older than the offline row"),
         (served > offline, "served row is newer than what was known at the request's time"),
     )
     told = [

@@ -22,16 +22,21 @@ HEADLINES = {
 }
 SHOWN_ENTRIES = 4
 """Of a list value."""
+SHOWN_GROUPS, SHOWN_FEATURES, SHOWN_EXAMPLES, SHOWN_FOLLOWERS = 20, 6, 10, 20
 
 
 def render(verdict: Verdict) -> RenderableType:
-    """For the terminal: the headline, what differs, examples, notes."""
+    """For the terminal, about one screen: headline, what differs, examples, notes; the JSON has all of it."""
     parts: list[RenderableType] = [Text(_headline(verdict)), Text(_extent(verdict))]
-    if verdict.causes:
-        parts += [_table(verdict.causes, one_bundle=len(verdict.bundles) == 1), *_examples(verdict.causes)]
-    follows = [finding for finding in verdict.findings if finding.follows]
+    groups = _groups(verdict.causes)
+    if groups:
+        shown = groups[:SHOWN_GROUPS]
+        parts += [_table(shown, one_bundle=len(verdict.bundles) == 1), *_examples(shown)]
+    if len(groups) > SHOWN_GROUPS:
+        parts.append(Text(f"... and {len(groups) - SHOWN_GROUPS} more lines of the kind in the JSON report"))
+    follows = list(dict.fromkeys(finding.feature for finding in verdict.findings if finding.follows))
     if follows:
-        names = ", ".join(dict.fromkeys(finding.feature for finding in follows))
+        names = _listed(follows, SHOWN_FOLLOWERS)
         parts.append(Text(f"model columns that differ only because of stored values above: {names}"))
     parts += [Text(f"note: {note}") for note in verdict.notes]
     return Group(*parts)
@@ -87,32 +92,47 @@ def _extent(verdict: Verdict) -> str:
     )
 
 
-def _table(findings: tuple[Finding, ...], *, one_bundle: bool) -> Table:
+def _groups(findings: tuple[Finding, ...]) -> list[list[Finding]]:
+    """Features of one view that look alike, together: a view that lags is one line, not forty."""
+    groups: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        alike = (finding.bundle, finding.kind, finding.view, finding.hint.split(" (")[0])
+        groups.setdefault(alike, []).append(finding)
+    return list(groups.values())
+
+
+def _table(groups: list[list[Finding]], *, one_bundle: bool) -> Table:
+    """A line per group, with the numbers and the hint of its worst feature."""
     table = Table(show_edge=False, pad_edge=False)
-    for name in ("feature", "kind", "view"):
-        table.add_column(name, overflow="fold")
+    table.add_column("feature", overflow="fold", ratio=2)
+    table.add_column("kind")
+    table.add_column("view", overflow="fold")
     for name in ("differ", "share", "entities"):
         table.add_column(name, justify="right")
-    table.add_column("looks like", overflow="fold", ratio=1)
-    for finding in findings:
-        where = "" if one_bundle else f" (bundle {finding.bundle})"
+    table.add_column("looks like", overflow="fold", ratio=3)
+    for group in groups:
+        worst = group[0]
         table.add_row(
-            finding.feature,
-            finding.kind.value,
-            finding.view,
-            f"{finding.mismatches:,} of {finding.rows:,}",
-            f"{finding.share:.1%}",
-            f"{finding.entities:,}",
-            finding.hint + where,
+            _listed([finding.feature for finding in group], SHOWN_FEATURES),
+            worst.kind,
+            worst.view,
+            f"{worst.mismatches:,} of {worst.rows:,}",
+            f"{worst.share:.1%}",
+            f"{worst.entities:,}",
+            worst.hint + ("" if one_bundle else f" (bundle {worst.bundle})"),
         )
     return table
 
 
-def _examples(findings: tuple[Finding, ...]) -> list[Text]:
-    """The first example of each finding."""
-    return [
-        Text(f"{finding.feature} ({finding.kind}): {_example(finding.examples[0])}") for finding in findings
-    ]
+def _listed(names: list[str], most: int) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _examples(groups: list[list[Finding]]) -> list[Text]:
+    """The first example of each group's worst feature."""
+    worst = [group[0] for group in groups[:SHOWN_EXAMPLES]]
+    return [Text(f"{finding.feature} ({finding.kind}): {_example(finding.examples[0])}") for finding in worst]
 
 
 def _example(example: Example) -> str:

@@ -57,6 +57,7 @@ from skew_checks.served import read_log
 from skew_checks.verdict import Finding, Kind, Minimum, Outcome, Verdict, Window
 
 HOUR = 3600.0
+COUNT, CANDIDATE_COUNT = 32, 61
 ALL = Window()
 Named = set[tuple[str, Kind]]
 
@@ -70,7 +71,7 @@ class World:
     end: datetime
     bundle: Bundle
     requests: tuple[RankRequest, ...]
-    """Within five hours after `end`; one user and one item are strangers."""
+    """Within five hours after `end`, and two when item rows are as old as their ttl and older; with strangers."""
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +90,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-def requests_after(end: datetime, store: EventStore, count: int = 30) -> tuple[RankRequest, ...]:
+def requests_after(end: datetime, store: EventStore, count: int = COUNT) -> tuple[RankRequest, ...]:
     rng = np.random.default_rng(0)
     users, items = (sorted(set(store.read(f"{kind}s", [key])[key].to_pylist())) for kind, key in KEYS)
-    seconds = end.timestamp() + np.sort(rng.uniform(0, 5 * HOUR, count))
+    seconds = end.timestamp() + np.sort([*rng.uniform(0, 5 * HOUR, count - 2), 24 * HOUR, 30 * HOUR])
     return tuple(
         RankRequest(
             request_id=f"request-{number}",
@@ -110,7 +111,7 @@ def requests_after(end: datetime, store: EventStore, count: int = 30) -> tuple[R
 KEYS = (("user", "user_id"), ("item", "item_id"))
 
 
-def fill(workspace: Workspace, url: str, end: datetime, views: list[str] | None = None) -> None:
+def fill(workspace: Workspace, url: str, end: datetime, views: tuple[str, ...] = ()) -> None:
     """Materialize into a Redis of ours; Feast's settings come from the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(REDIS_VARIABLE, url)
@@ -213,7 +214,7 @@ def with_swapped(contract: Contract, left: str, right: str) -> Contract:
 def test_a_healthy_service_is_clean(world: World) -> None:
     verdict = check(world.workspace, ALL)
     assert (verdict.outcome, verdict.findings, verdict.notes) == (Outcome.CLEAN, (), ())
-    assert (verdict.requests, verdict.rows) == (30, 30 * 61)
+    assert (verdict.requests, verdict.rows) == (COUNT, COUNT * CANDIDATE_COUNT)
     assert verdict.values > 300_000
 
 
@@ -326,9 +327,9 @@ def test_two_swapped_columns_of_a_query_are_named(world: World) -> None:
 
 def test_a_view_that_lags_behind_is_named_with_both_event_times(world: World, tmp_path: Path) -> None:
     with private_redis() as server:
-        others = [view.name for view in batch_views() if view.name != "user_totals"]
+        others = tuple(view.name for view in batch_views() if view.name != "user_totals")
         fill(world.workspace, server.url, world.end, others)
-        fill(world.workspace, server.url, world.end - timedelta(hours=1), ["user_totals"])
+        fill(world.workspace, server.url, world.end - timedelta(hours=1), ("user_totals",))
         verdict = check(serve_by(world, tmp_path, world.bundle.contract, server.url), ALL)
     assert {finding.view for finding in verdict.causes} == {"user_totals"}
     hint = found(verdict, "user_exposures", Kind.RAW).hint
@@ -364,7 +365,7 @@ def test_an_absent_log_is_too_little(world: World, tmp_path: Path) -> None:
 def test_the_window_counts_by_the_requests_own_time(world: World) -> None:
     middle = datetime.fromtimestamp(world.requests[10].request_timestamp, UTC)
     assert check(world.workspace, Window(end=middle)).requests == 10
-    assert check(world.workspace, Window(start=middle)).requests == 20
+    assert check(world.workspace, Window(start=middle)).requests == COUNT - 10
     assert check(world.workspace, Window(start=middle, end=middle)).outcome is Outcome.TOO_LITTLE
 
 
@@ -376,13 +377,13 @@ def test_a_sample_is_the_same_every_time_and_part_of_a_larger_one(world: World) 
     assert len(sampled(5)) == 5
     assert sampled(5) == sampled(5) < sampled(12)
     verdict = check(world.workspace, Window(sample=5))
-    assert (verdict.requests, verdict.rows, verdict.outcome) == (5, 5 * 61, Outcome.CLEAN)
+    assert (verdict.requests, verdict.rows, verdict.outcome) == (5, 5 * CANDIDATE_COUNT, Outcome.CLEAN)
 
 
 def test_requests_of_an_unknown_bundle_are_refused_with_their_number(world: World, tmp_path: Path) -> None:
     elsewhere = Workspace(tmp_path)
     elsewhere.serving_log.symlink_to(world.workspace.serving_log)
-    with pytest.raises(BundleError, match=rf"{world.bundle.version} \(30 requests\).*there are none"):
+    with pytest.raises(BundleError, match=rf"{world.bundle.version} \({COUNT} requests\).*there are none"):
         check(elsewhere, ALL)
 
 
@@ -395,7 +396,7 @@ def test_degraded_answers_and_cut_off_segments_are_counted_not_judged(world: Wor
     pq.write_table(requests.set_column(level, "level", degraded), path)
     (served.serving_log / CANDIDATES / "lost.partial").touch()
     verdict = check(served, ALL)
-    assert (verdict.requests, verdict.outcome) == (29, Outcome.CLEAN)
+    assert (verdict.requests, verdict.outcome) == (COUNT - 1, Outcome.CLEAN)
     assert any("1 requests answered with replaced values" in note for note in verdict.notes)
     assert any("1 segments of the log were cut off" in note for note in verdict.notes)
 

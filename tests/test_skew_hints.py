@@ -18,19 +18,20 @@ def numbers(*values: float) -> np.ndarray:
 
 
 ALL = np.ones(4, bool)
+NONE = ~ALL
 
 
 def test_event_times_that_agree_tell_nothing() -> None:
-    assert row_hint(numbers(AT, NAN), numbers(AT, NAN), np.ones(2, bool)) is None
+    assert row_hint(numbers(AT, NAN), numbers(AT, NAN), ALL[:2], NONE[:2]) is None
 
 
 def test_rows_that_do_not_differ_are_not_looked_at() -> None:
-    assert row_hint(numbers(AT, AT - DAY), numbers(AT, AT), np.array([True, False])) is None
+    assert row_hint(numbers(AT, AT - DAY), numbers(AT, AT), np.array([True, False]), NONE[:2]) is None
 
 
 def test_older_newer_absent_and_surplus_rows_are_told_apart() -> None:
     served, offline = numbers(AT - DAY, AT + DAY, NAN, AT), numbers(AT, AT, AT, NAN)
-    hint = row_hint(served, offline, ALL)
+    hint = row_hint(served, offline, ALL, NONE)
     assert hint is not None
     sentences = hint.split("; ")
     assert [sentence.split(" (")[0] for sentence in sentences] == [
@@ -40,6 +41,14 @@ def test_older_newer_absent_and_surplus_rows_are_told_apart() -> None:
         "served row is newer than what was known at the request's time",
     ]
     assert all(sentence.endswith("in 1 of 4 rows looked at") for sentence in sentences)
+
+
+def test_a_row_that_expired_is_told_from_one_that_is_merely_older() -> None:
+    served, offline = numbers(AT - 3 * DAY, AT - DAY), numbers(AT, AT)
+    hint = row_hint(served, offline, ALL[:2], np.array([True, False]))
+    assert hint is not None
+    assert "served row had expired, there is a newer offline row" in hint.split("; ")[0]
+    assert "served row is older than the offline row" in hint.split("; ")[1]
 
 
 def test_a_swap_needs_both_directions_on_every_row() -> None:
