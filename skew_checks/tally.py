@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from feature_repo.columns import Columns, take
+from feature_repo.errors import EventDataError
 from feature_repo.frames import columns_from_table
 from ranking_service.assemble import assemble
 from ranking_service.contract import Contract
@@ -105,7 +106,8 @@ class Count:
         return count
 
     def add(self, served: Served, start: int) -> None:
-        """Compare one part, whose rows begin at `start` in `joined`."""
+        """Compare one part, whose rows begin at `start` in `joined`. Raises EventDataError if it does not fit."""
+        self._check(served)
         joined = self.replayed.joined.slice(start, len(served.request))
         offline = columns_from_table(joined)
         logged = self._logged(served)
@@ -141,6 +143,19 @@ class Count:
         tables = (served.candidates, served.requests)
         chosen = (table.select([name for name in table.column_names if name in names]) for table in tables)
         return {name: column for table in chosen for name, column in columns_from_table(table).items()}
+
+    def _check(self, served: Served) -> None:
+        """The log must have what the bundle's plan reads and one model column for each of the booster's."""
+        bundle, expected = self.replayed.bundle.version, len(self.replayed.contract.features)
+        names = {*served.candidates.column_names, *served.requests.column_names}
+        wanted = {tally.subject.feature for tally in self.tallies if tally.subject.kind is Kind.RAW}
+        absent = sorted(wanted - names)
+        if absent or served.model_input.shape[1] != expected or len(served.first) != len(served.requests):
+            raise EventDataError(
+                f"the serving log of bundle {bundle} does not fit it: it has {served.model_input.shape[1]} "
+                f"model columns, expected {expected}; candidates for {len(served.first)} of {len(served.requests)} "
+                f"requests; lacks {', '.join(absent) or 'no feature'}; choose a window without it"
+            )
 
     def _keep(self, served: Served, rows: Rows, start: int) -> None:
         if len(rows):

@@ -20,7 +20,8 @@ from rich.console import Console
 
 from feature_repo.errors import BundleError, EventDataError
 from feature_repo.frames import columns_from_table
-from feature_repo.workspace import REDIS_VARIABLE, Workspace
+from feature_repo.workspace import HOME_VARIABLE, REDIS_VARIABLE, Workspace
+from marquee.__main__ import run
 from materialization import feast_store
 from materialization.declared import batch_views
 from materialization.events.store import EventStore
@@ -435,3 +436,22 @@ def test_the_report_says_what_and_where(world: World, tmp_path: Path) -> None:
     assert (written["exit_code"], written["outcome"]) == (2, "mismatches")
     assert written["findings"][0]["feature"] == "item_last_shown_at"
     assert written["findings"][0]["examples"][0]["request_id"].startswith("request-")
+
+
+def test_the_verb_answers_with_its_exit_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(world.workspace.home))
+    day = f"{world.end:%Y-%m-%d}"
+    assert run(["skew", "check", "--date", day]) == 0
+    assert (world.workspace.reports / f"skew-{day}.json").is_file()
+    assert run(["skew", "check", "--to", day]) == 3
+    assert run(["skew", "check", "--date", day, "--to", day]) == 2
+    with rebuilt(world, "item_totals", ("epoch(last_shown)", "epoch(last_shown) + 60")):
+        assert run(["skew", "check", "--date", day]) == 2
+
+
+def test_a_log_that_lacks_a_model_column_is_refused(world: World, tmp_path: Path) -> None:
+    served = serve_by(world, tmp_path, world.bundle.contract)
+    path = next((served.serving_log / CANDIDATES).glob("*.parquet"))
+    pq.write_table(pq.read_table(path).drop_columns(["model__item_trend"]), path)
+    with pytest.raises(EventDataError, match="model columns, expected"):
+        check(served, ALL)
