@@ -185,7 +185,8 @@ class Lookup:
     def max(self, values: Floats) -> Floats:
         """float64 [rows]; NaN for rows without a hit."""
         result = np.full(self.rows, -np.inf)
-        np.maximum.at(result, self.row, values)
+        with np.errstate(invalid="ignore"):
+            np.maximum.at(result, self.row, values)
         return np.where(np.isneginf(result), np.nan, result)
 
 
