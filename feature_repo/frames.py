@@ -47,11 +47,13 @@ def apply_to_frame(transform: Callable[[Columns], dict[str, Array]], inputs: pd.
 
 
 def column_from_series(series: pd.Series) -> Column:
-    """A pandas column by what it holds: lists, text or numbers."""
+    """A pandas column by what it holds: lists, text or numbers; numbers, all missing, if it holds nothing."""
     if series.dtype.kind in "fiub":
         return np.asarray(series.to_numpy(np.float64))
     filled = [_none_if_missing(value) for value in series]
     present = [value for value in filled if value is not None]
+    if not present:
+        return np.full(len(filled), np.nan)
     if any(isinstance(value, (list, tuple, np.ndarray)) for value in present):
         is_text = any(isinstance(value, str) for row in present for value in row)
         return Ragged.from_lists(filled, object if is_text else np.float64)

@@ -47,7 +47,7 @@ def at_request_time(
     def declare(function: FrameFunction) -> RequestTimeView:
         source = dill.source.getsource(function)
         function.__module__ = "__main__"
-        return RequestTimeView(
+        view = RequestTimeView(
             name=function.__name__,
             sources=list(sources),
             schema=list(schema),
@@ -56,5 +56,8 @@ def at_request_time(
             udf=function,
             udf_string=source,
         )
+        # Feast reads an on-demand view back with bare fields, and refuses a service whose fields are others.
+        view.projection.features = [Field(name=field.name, dtype=field.dtype) for field in schema]
+        return view
 
     return declare

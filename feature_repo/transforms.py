@@ -197,15 +197,24 @@ def numbers(columns: Columns, name: str) -> Floats:
 
 
 def text(columns: Columns, name: str) -> Array:
+    """Object [rows]; empty where all is missing, as numbers."""
     column = columns[name]
     assert not isinstance(column, Ragged), f"{name} is a list"
-    return column
+    return np.full(len(column), "", object) if _all_missing(column) else column
 
 
 def ragged(columns: Columns, name: str) -> Ragged:
+    """A list column; empty lists where all is missing, as numbers."""
     column = columns[name]
+    if not isinstance(column, Ragged) and _all_missing(column):
+        return Ragged.from_lists([None] * len(column))
     assert isinstance(column, Ragged), f"{name} is not a list"
     return column
+
+
+def _all_missing(column: Array) -> bool:
+    """A frame's column without any value does not say what it would hold: it comes as NaN (see `frames`)."""
+    return column.dtype.kind == "f" and bool(np.isnan(column).all())
 
 
 def list_sum(column: Ragged) -> Floats:
