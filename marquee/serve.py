@@ -61,8 +61,8 @@ def serve(
     )
     click.echo(f"serving bundle {server.servicer.ranker.bundle.version} on {server.address}")
     stopping.wait()
-    click.echo("stopping")
-    counts = server.stop()
+    counts = server.stop()  # before any print: whoever read our output may be gone
+    click.echo("stopped")
     if counts:
         click.echo(
             f"logged {counts.written} requests, dropped {counts.dropped}, not sampled {counts.unsampled}"

@@ -20,10 +20,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from feature_repo.errors import MissingInputError
 from materialization.progress import Report, silent
-from ranking_service.bench.world import USER, BenchWorld, feature_references
+from ranking_service.bench.world import BenchWorld, feature_references
 from ranking_service.bundle import Bundle, load
 from ranking_service.client import RankingClient
+from ranking_service.online.ranker import Ranker
 from ranking_service.online.redis_link import RedisLink
+from ranking_service.online.request import RankRequest
 from ranking_service.online.stock_redis_reader import StockRedisReader
 from ranking_service.proto import ranking_pb2
 
@@ -100,17 +102,20 @@ def measure(
 
     `log` has the server write its serving log as well.
     """
+    bundle = load(world.bundle)
     with _server(world, redis_url, log=log) as address, RankingClient.connect(address) as client:
         operations = [
             _rank(world, client),
             _empty_call(client),
-            *_bare_parts(world, redis_url),
-            _stock_read(world),
+            *_bare_parts(world, bundle, redis_url),
+            _stock_read(world, bundle),
         ]
         seconds = _interleaved(operations, rounds, report)
     timings = [_timing(operation.name, operation.what, seconds[operation.name]) for operation in operations]
     stages = [_timing(f"Rank: {stage}", what, seconds[f"Rank: {stage}"]) for stage, what in STAGES.items()]
-    return BenchResult((timings[0], *stages, *timings[1:]), _setting(world, redis_url, rounds, log=log))
+    return BenchResult(
+        (timings[0], *stages, *timings[1:]), _setting(world, bundle, redis_url, rounds, log=log)
+    )
 
 
 def _interleaved(operations: list[Operation], rounds: int, report: Report) -> dict[str, list[float]]:
@@ -135,8 +140,9 @@ def _interleaved(operations: list[Operation], rounds: int, report: Report) -> di
 
 def _rank(world: BenchWorld, client: RankingClient) -> Operation:
     context = ranking_pb2.Context(surface="home")
-    message = ranking_pb2.RankRequest(user_id=USER, candidate_ids=world.item_ids, context=context)
-    what = f"{world.size.candidates} candidates over gRPC, as the caller sees it"
+    context.request_time.FromDatetime(world.at)
+    message = ranking_pb2.RankRequest(user_id=world.user_id, candidate_ids=world.item_ids, context=context)
+    what = f"{len(world.item_ids)} candidates over gRPC, as the caller sees it"
     return Operation(RANK, what, lambda: client.call(message, timeout=TIMEOUT))
 
 
@@ -148,23 +154,29 @@ def _empty_call(client: RankingClient) -> Operation:
     )
 
 
-def _bare_parts(world: BenchWorld, redis_url: str) -> list[Operation]:
-    bundle = load(world.bundle)
+def _bare_parts(world: BenchWorld, bundle: Bundle, redis_url: str) -> list[Operation]:
     bundle.booster.set_param({"nthread": 1})
-    rows = (
-        np.random.default_rng(1).normal(size=(world.size.candidates, world.size.features)).astype(np.float32)
+    link = RedisLink.connect(redis_url, timeout_seconds=TIMEOUT, connect_seconds=TIMEOUT)
+    reader = StockRedisReader.compile(bundle.contract, link)
+    request = RankRequest(
+        request_id="",
+        user_id=world.user_id,
+        candidate_ids=tuple(world.item_ids),
+        request_timestamp=world.at.timestamp(),
+        surface="home",
     )
+    matrix = Ranker(bundle, reader)(request).model_input
+    raw = _raw_read(reader, world, redis_url)
     return [
+        Operation(RAW, "the same keys and fields, pipelined, not decoded", raw),
         Operation(
-            RAW, "the same keys and fields, pipelined, not decoded", _raw_read(world, bundle, redis_url)
+            BARE, "the same model and rows, one thread", lambda: bundle.booster.inplace_predict(matrix)
         ),
-        Operation(BARE, "the same model and rows, one thread", lambda: bundle.booster.inplace_predict(rows)),
     ]
 
 
-def _raw_read(world: BenchWorld, bundle: Bundle, redis_url: str) -> Callable[[], Any]:
-    link = RedisLink.connect(redis_url, timeout_seconds=TIMEOUT, connect_seconds=TIMEOUT)
-    reads = StockRedisReader.compile(bundle.contract, link).plain_reads(USER, world.item_ids)
+def _raw_read(reader: StockRedisReader, world: BenchWorld, redis_url: str) -> Callable[[], Any]:
+    reads = reader.plain_reads(world.user_id, world.item_ids)
     client: Any = redis.Redis.from_url(redis_url)
 
     def read() -> list[Any]:
@@ -177,16 +189,21 @@ def _raw_read(world: BenchWorld, bundle: Bundle, redis_url: str) -> Callable[[],
     return read
 
 
-def _stock_read(world: BenchWorld) -> Operation:
-    references = feature_references(world.store)
-    entities = [{"user_id": USER, "item_id": item_id} for item_id in world.item_ids]
+def _stock_read(world: BenchWorld, bundle: Bundle) -> Operation:
+    references = feature_references(bundle.contract)
+    entities = [{"user_id": world.user_id, "item_id": item_id} for item_id in world.item_ids]
+    numbers = [
+        field.name
+        for view in bundle.contract.views
+        for field in view.fields
+        if not field.is_text and not field.is_list
+    ]
 
     def read() -> np.ndarray[Any, np.dtype[np.float32]]:
         columns = world.store.get_online_features(features=references, entity_rows=entities).to_dict()
-        names = [reference.split(":")[1] for reference in references]
-        return np.array([columns[name] for name in names], np.float32).T
+        return np.array([columns[name] for name in numbers], np.float32).T
 
-    return Operation(STOCK, "get_online_features of the same, to a matrix", read, STOCK_EVERY)
+    return Operation(STOCK, "get_online_features of the same, numbers to a matrix", read, STOCK_EVERY)
 
 
 @contextmanager
@@ -203,6 +220,7 @@ def _server(world: BenchWorld, redis_url: str, *, log: bool) -> Iterator[str]:
             yield ready.split()[-1]
         finally:
             process.terminate()
+            process.communicate(timeout=TIMEOUT)
 
 
 def _timing(name: str, what: str, seconds: list[float]) -> Timing:
@@ -210,11 +228,14 @@ def _timing(name: str, what: str, seconds: list[float]) -> Timing:
     return Timing(name, what, float(median), float(p99), len(seconds))
 
 
-def _setting(world: BenchWorld, redis_url: str, rounds: int, *, log: bool) -> dict[str, Any]:
+def _setting(world: BenchWorld, bundle: Bundle, redis_url: str, rounds: int, *, log: bool) -> dict[str, Any]:
     info: Any = redis.Redis.from_url(redis_url).info("server")
     return {
-        **asdict(world.size),
-        "features": world.size.features,
+        "rows": world.rows,
+        "candidates": len(world.item_ids),
+        "features": len(bundle.contract.features),
+        "stored_values": sum(len(view.fields) for view in bundle.contract.views),
+        "trees": bundle.booster.num_boosted_rounds(),
         "rounds": rounds,
         "serving_log": log,
         "cores": os.cpu_count(),

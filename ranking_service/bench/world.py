@@ -1,4 +1,4 @@
-"""A made-up service of a chosen size: rows in Redis by Feast's own store, and a bundle that reads them."""
+"""What a benchmark runs on: a workspace's own rows and bundle, or made-up ones of a chosen size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float32, String
 from feast.value_type import ValueType
 
-from ranking_service.bundle import publish
+from feature_repo.workspace import Workspace
+from materialization.feast_store import newest_snapshot, open_store
+from ranking_service.bundle import latest, publish
 from ranking_service.contract import Contract, Field, ModelFeature, ViewPlan
 
 USER = "user"
@@ -43,12 +45,14 @@ class Size:
 class BenchWorld:
     """What one benchmark runs on."""
 
-    size: Size
     store: FeatureStore
     bundle: Path
+    user_id: str
     item_ids: list[str]
-    now: datetime
-    """Every row's event time."""
+    at: datetime
+    """The instant the requests rank as of."""
+    rows: str
+    """What kind of rows these are, for the report."""
 
 
 def make_world(folder: Path, redis_url: str, size: Size) -> BenchWorld:
@@ -71,12 +75,19 @@ def make_world(folder: Path, redis_url: str, size: Size) -> BenchWorld:
         contract=contract,
         manifest={},
     )
-    return BenchWorld(size, store, path, item_ids, now)
+    return BenchWorld(store, path, USER, item_ids, now, "made-up floats")
 
 
-def feature_references(store: FeatureStore) -> list[str]:
-    """view:feature of everything, as Feast's online read wants it."""
-    return [f"{view.name}:{field.name}" for view in store.list_feature_views() for field in view.features]
+def workspace_world(workspace: Workspace, *, user_id: str, item_ids: list[str]) -> BenchWorld:
+    """The workspace's own bundle on the rows that are materialized, an hour after the newest snapshot."""
+    at = newest_snapshot(workspace) + timedelta(hours=1)
+    store = open_store(workspace)
+    return BenchWorld(store, latest(workspace.models), user_id, item_ids, at, "the workspace's own")
+
+
+def feature_references(contract: Contract) -> list[str]:
+    """view:feature of every stored value, as Feast's online read wants it."""
+    return [f"{view.name}:{field.name}" for view in contract.views for field in view.fields]
 
 
 def _contract(size: Size) -> Contract:
