@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 POPULAR_CANDIDATES = 500
-SHOWN_REASONS = 4
+SHOWN_REASONS = 3
 
 
 @click.command(short_help="Rank candidates for one user, against a running server.")

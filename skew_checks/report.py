@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from skew_checks.verdict import Example, Finding, Outcome, Verdict
+from skew_checks.verdict import Example, Finding, Kind, Outcome, Verdict
 
 HEADLINES = {
     Outcome.CLEAN: "clean: what was served is what the training join gives",
@@ -22,22 +22,21 @@ HEADLINES = {
 }
 SHOWN_ENTRIES = 4
 """Of a list value."""
-SHOWN_GROUPS, SHOWN_FEATURES, SHOWN_EXAMPLES, SHOWN_FOLLOWERS = 20, 6, 10, 20
+SHOWN_GROUPS, SHOWN_FEATURES, SHOWN_FOLLOWERS = 20, 6, 20
 
 
 def render(verdict: Verdict) -> RenderableType:
     """For the terminal, about one screen: headline, what differs, examples, notes; the JSON has all of it."""
     parts: list[RenderableType] = [Text(_headline(verdict)), Text(_extent(verdict))]
     groups = _groups(verdict.causes)
-    if groups:
-        shown = groups[:SHOWN_GROUPS]
-        parts += [_table(shown, one_bundle=len(verdict.bundles) == 1), *_examples(shown)]
+    one_bundle = len(verdict.bundles) == 1
+    parts += [_block(group, one_bundle=one_bundle) for group in groups[:SHOWN_GROUPS]]
     if len(groups) > SHOWN_GROUPS:
-        parts.append(Text(f"... and {len(groups) - SHOWN_GROUPS} more lines of the kind in the JSON report"))
+        parts.append(Text(f"... and {len(groups) - SHOWN_GROUPS} more of the kind in the JSON report"))
     follows = list(dict.fromkeys(finding.feature for finding in verdict.findings if finding.follows))
     if follows:
         names = _listed(follows, SHOWN_FOLLOWERS)
-        parts.append(Text(f"model columns that differ only because of stored values above: {names}"))
+        parts.append(Text(f"\nmodel columns that differ only because of the values above: {names}"))
     parts += [Text(f"note: {note}") for note in verdict.notes]
     return Group(*parts)
 
@@ -101,27 +100,29 @@ def _groups(findings: tuple[Finding, ...]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def _table(groups: list[list[Finding]], *, one_bundle: bool) -> Table:
-    """A line per group, with the numbers and the hint of its worst feature."""
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("feature", overflow="fold", ratio=2)
-    table.add_column("kind")
-    table.add_column("view", overflow="fold")
-    for name in ("differ", "share", "entities"):
-        table.add_column(name, justify="right")
-    table.add_column("looks like", overflow="fold", ratio=3)
-    for group in groups:
-        worst = group[0]
-        table.add_row(
-            _listed([finding.feature for finding in group], SHOWN_FEATURES),
-            worst.kind,
-            worst.view,
-            f"{worst.mismatches:,} of {worst.rows:,}",
-            f"{worst.share:.1%}",
-            f"{worst.entities:,}",
-            worst.hint + ("" if one_bundle else f" (bundle {worst.bundle})"),
-        )
-    return table
+def _block(group: list[Finding], *, one_bundle: bool) -> RenderableType:
+    """One group: its features, then the numbers, the hint and an example of its worst feature."""
+    worst = group[0]
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="dim", no_wrap=True)
+    lines.add_column(overflow="fold")
+    subject = "value" if worst.kind is Kind.RAW else "model column"
+    lines.add_row(
+        "  what", Text(f"{subject} of {worst.view}" + ("" if one_bundle else f", bundle {worst.bundle}"))
+    )
+    lines.add_row("  differ", Text(_numbers(worst)))
+    lines.add_row("  looks like", Text(worst.hint))
+    lines.add_row("  example", Text(_example(worst.examples[0])))
+    names = _listed([finding.feature for finding in group], SHOWN_FEATURES)
+    return Group(Text(""), Text(names, style="bold"), lines)
+
+
+def _numbers(finding: Finding) -> str:
+    keys = " x ".join(key.removesuffix("_id") for key in finding.keyed_by)
+    return (
+        f"{finding.mismatches:,} of {finding.rows:,} ({finding.share:.1%}), "
+        f"{finding.entities:,} different {keys} keys"
+    )
 
 
 def _listed(names: list[str], most: int) -> str:
@@ -129,16 +130,10 @@ def _listed(names: list[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _examples(groups: list[list[Finding]]) -> list[Text]:
-    """The first example of each group's worst feature."""
-    worst = [group[0] for group in groups[:SHOWN_EXAMPLES]]
-    return [Text(f"{finding.feature} ({finding.kind}): {_example(finding.examples[0])}") for finding in worst]
-
-
 def _example(example: Example) -> str:
     return (
-        f"request {example.request_id}, user {example.user_id}, item {example.item_id}: "
-        f"served {_shown(example.served)}, offline {_shown(example.offline)}"
+        f"served {_shown(example.served)}, offline {_shown(example.offline)} "
+        f"(user {example.user_id}, item {example.item_id}, request {example.request_id})"
     )
 
 

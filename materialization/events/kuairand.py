@@ -26,11 +26,11 @@ import pyarrow.compute as pc
 
 from materialization.events import reading
 from materialization.events.kuairand_log import LOG_COLUMNS, exposures, sift
-from materialization.progress import Report, silent
 from materialization.events.schemas import CATEGORY_COUNT, HISTORIES, TIMESTAMP
 from materialization.events.sieve import Sieve, zero_to_null
 from materialization.events.store import EventStore, Source
 from materialization.events.writer import EventWriter
+from materialization.progress import Report, silent
 
 SNAPSHOT = datetime(2022, 4, 24, tzinfo=UTC)
 """When the undated user and item tables count as known."""

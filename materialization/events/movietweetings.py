@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 
 from feature_repo.errors import EventDataError
 from materialization.events import reading
-from materialization.progress import Report, silent
 from materialization.events.schemas import TIMESTAMP
 from materialization.events.sieve import Sieve, number_repeats
 from materialization.events.store import EventStore, Source
 from materialization.events.writer import EventWriter
+from materialization.progress import Report, silent
 
 LIKED_FROM = 7
 """Smallest rating (0..10) that counts as a like."""

@@ -1,7 +1,7 @@
 """The canonical event tables. Whatever the source, everything downstream reads these schemas.
 
 All times are UTC microseconds. `created_timestamp` is when a row (outcomes included) became known; a feature
-computed as of T may use exactly the rows with `created_timestamp <= T`.
+computed as of T may use exactly the rows with `created_timestamp < T`.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.errors import SettingError
-from materialization.progress import Report, silent
 from materialization.events.store import EventStore
 from materialization.events.writer import EventWriter
+from materialization.progress import Report, silent
 from materialization.simulator.audience import Audience, make_audience
 from materialization.simulator.catalogue import Catalogue, Indices, make_catalogue
 from materialization.simulator.clock import Period, Times
