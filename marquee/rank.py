@@ -111,9 +111,12 @@ def _reasons(item: RankedItem) -> list[str]:
     if item.explanation is None:
         return []
     entries = item.explanation.top[:SHOWN_REASONS]
-    return [
-        "\n".join(f"{entry.contribution:+.2f}  {entry.description}: {_value(entry)}" for entry in entries)
-    ]
+    return ["\n".join(f"{entry.contribution:+.2f}  {_in_short(entry)}: {_value(entry)}" for entry in entries)]
+
+
+def _in_short(entry: Contribution) -> str:
+    """The description up to its first qualification."""
+    return entry.description.split(",")[0]
 
 
 def _value(entry: Contribution) -> str:
