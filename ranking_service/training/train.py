@@ -50,11 +50,11 @@ class Recipe:
     parameters: dict[str, Any] = field(
         default_factory=lambda: {
             "max_depth": 6,
-            "eta": 0.05,
+            "eta": 0.03,
             "subsample": 0.8,
-            "colsample_bytree": 0.5,
-            "min_child_weight": 20,
-            "reg_lambda": 5.0,
+            "colsample_bytree": 0.3,
+            "min_child_weight": 50,
+            "reg_lambda": 10.0,
             "max_bin": 128,
         }
     )
