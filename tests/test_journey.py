@@ -26,8 +26,9 @@ from materialization.feast_store import newest_snapshot, open_store
 from materialization.private_redis import private_redis
 from ranking_service.bundle import latest, load
 from ranking_service.client import Ranking, RankingClient
-from ranking_service.online.serving_log_reader import read_log
 from ranking_service.training_join import assemble_table, training_join
+from skew_checks.served import read_log
+from skew_checks.verdict import Window
 
 KUAIRAND = (
     Path(os.environ.get("MARQUEE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -115,7 +116,9 @@ def server(environment: dict[str, str]) -> Iterator[str]:
 def assert_served_equals_training_join(told: Told) -> None:
     """The matrix the model saw while serving is, bit for bit, what the training join gives for the same requests."""
     bundle = load(latest(told.workspace.models))
-    requests, candidates = read_log(told.workspace.serving_log)
+    segments = read_log(told.workspace.serving_log, Window()).segments
+    requests = pa.concat_tables([segment.requests() for segment in segments])
+    candidates = pa.concat_tables([segment.candidates() for segment in segments])
     context = [field.name for field in bundle.contract.request_fields]
     rows = candidates.select(["served_id", "item_id"]).join(
         requests.select(["served_id", "user_id", *context]), "served_id"

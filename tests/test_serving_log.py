@@ -16,7 +16,7 @@ import pytest
 from online_world import AT, CONTRACT, MODEL, NOW, OnlineWorld
 
 from feature_repo.columns import Column, Ragged
-from feature_repo.errors import BundleError, MissingInputError
+from feature_repo.errors import BundleError
 from ranking_service.assemble import assemble
 from ranking_service.client import RankingClient
 from ranking_service.contract import Contract, Field, ViewPlan
@@ -24,10 +24,11 @@ from ranking_service.online.ranker import Ranker
 from ranking_service.online.request import RankRequest
 from ranking_service.online.server import RankingServer
 from ranking_service.online.serving_log import ServingLog, is_sampled
-from ranking_service.online.serving_log_reader import read_bundle_log, read_log
 from ranking_service.online.serving_log_tables import LoggedRanking
 from ranking_service.online.settings import LogSettings, RedisSettings, ServiceSettings
 from ranking_service.online.start_up import open_ranker
+from skew_checks import served
+from skew_checks.verdict import Window
 
 SETTINGS = ServiceSettings(redis=RedisSettings(1.0, 1.0))
 
@@ -35,6 +36,15 @@ SETTINGS = ServiceSettings(redis=RedisSettings(1.0, 1.0))
 @pytest.fixture
 def log_folder(tmp_path: Path) -> Path:
     return tmp_path / "log"
+
+
+def read_log(folder: Path) -> tuple[pa.Table, pa.Table]:
+    """Every request and candidate that was logged, as the skew check reads them."""
+    segments = served.read_log(folder, Window()).segments
+    return (
+        pa.concat_tables([segment.requests() for segment in segments]),
+        pa.concat_tables([segment.candidates() for segment in segments]),
+    )
 
 
 @contextmanager
@@ -242,9 +252,9 @@ def test_one_bundles_rows_can_be_read_alone(ranker: Ranker, log_folder: Path) ->
     log.offer(one)
     log.offer(LoggedRanking(replace(one.ranking, bundle_version="v2"), AT))
     log.close()
-    requests, candidates = read_bundle_log(log_folder, "v2")
-    assert requests["bundle_version"].to_pylist() == ["v2"]
-    assert candidates.num_rows == 2
+    (segment,) = served.read_log(log_folder, Window()).of_bundle("v2")
+    assert segment.requests()["bundle_version"].to_pylist() == ["v2"]
+    assert segment.candidates().num_rows == 2
 
 
 def test_features_named_like_the_logs_columns_are_refused(log_folder: Path) -> None:
@@ -252,11 +262,6 @@ def test_features_named_like_the_logs_columns_are_refused(log_folder: Path) -> N
     clash: Any = Contract("rank", "ranker", views, (Field("rank", "FLOAT", 0.0),), (), ())
     with pytest.raises(BundleError, match="rank, score"):
         ServingLog.start(log_folder, clash, LogSettings())
-
-
-def test_without_a_log_the_message_names_the_verb(log_folder: Path) -> None:
-    with pytest.raises(MissingInputError, match="marquee serve"):
-        read_log(log_folder)
 
 
 def test_the_files_are_ordinary_parquet(ranker: Ranker, log_folder: Path) -> None:
