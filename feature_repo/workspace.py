@@ -47,10 +47,6 @@ class Workspace:
     def reports(self) -> Path:
         return self.home / "reports"
 
-    @property
-    def redis(self) -> Path:
-        return self.home / "redis"
-
     def feature_path(self, view: str) -> Path:
         """Folder of one batch view's parquet partitions."""
         return self.features / view
