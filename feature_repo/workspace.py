@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from feature_repo.errors import SettingError
+
 HOME_VARIABLE = "MARQUEE_HOME"
 REDIS_VARIABLE = "MARQUEE_REDIS_URL"
 FEATURE_REPO = Path(__file__).resolve().parent
@@ -19,9 +21,12 @@ class Workspace:
 
     @classmethod
     def from_environment(cls) -> Workspace:
-        """The folder `MARQUEE_HOME` names, else `.marquee` beside `feature_repo/`."""
+        """The folder `MARQUEE_HOME` names, else `.marquee` beside `feature_repo/`.
+
+        Raises SettingError where it is no folder and none can be made there.
+        """
         named = os.environ.get(HOME_VARIABLE)
-        return cls(Path(named).expanduser().resolve() if named else FEATURE_REPO.parent / ".marquee")
+        return cls(_usable(named) if named else FEATURE_REPO.parent / ".marquee")
 
     @property
     def events(self) -> Path:
@@ -50,3 +55,21 @@ class Workspace:
     def feature_path(self, view: str) -> Path:
         """Folder of one batch view's parquet partitions."""
         return self.features / view
+
+
+def _usable(named: str) -> Path:
+    """The folder, or the place where one can be made."""
+    try:
+        home = Path(named).expanduser().resolve()
+        there = next(place for place in (home, *home.parents) if place.exists())
+    except (OSError, RuntimeError) as error:
+        raise SettingError(f"{HOME_VARIABLE}={named!r} names no folder ({error}); set it to one") from error
+    if not there.is_dir():
+        raise SettingError(
+            f"{HOME_VARIABLE}={named!r} is no folder: {there} is a file; name a folder, or move the file away"
+        )
+    if there != home and not os.access(there, os.W_OK | os.X_OK):
+        raise SettingError(
+            f"{HOME_VARIABLE}={named!r} does not exist and cannot be made: {there} is not writable; name another"
+        )
+    return home

@@ -140,12 +140,13 @@ RATES = {
 }
 
 
-def activity(known: Known, key: str, weight: float) -> dict[str, Row]:
-    """user_activity's and item_popularity's shared part."""
+def activity(known: Known, key: str, weight: float, kept: int) -> dict[str, Row]:
+    """user_activity's and item_popularity's shared part; `kept` is the longest window and the view's ttl, in days."""
     prefix = key.removesuffix("_id")
     result = {}
-    for entity, rows in by(within(known.shown, 7), lambda row: row[key]).items():
+    for entity, met in by(within(known.shown, kept), lambda row: row[key]).items():
         values: Row = {}
+        rows = within(met, 7)
         for days in (1, 3, 7):
             recent = within(rows, days)
             values[f"{prefix}_exposures_{days}d"] = len(recent)
@@ -164,8 +165,9 @@ def activity(known: Known, key: str, weight: float) -> dict[str, Row]:
 
 def pairs(known: Known) -> dict[tuple[str, str], Row]:
     result = {}
-    for key, rows in by(within(known.shown, 7), lambda row: (row["user_id"], row["item_id"])).items():
-        last = max(rows, key=lambda row: (row["event_timestamp"], row["exposure_id"]))
+    for key, met in by(within(known.shown, 9), lambda row: (row["user_id"], row["item_id"])).items():
+        rows = within(met, 7)
+        last = max(rows, key=lambda row: (row["event_timestamp"], row["exposure_id"]), default=None)
         shares = [value for value in map(share, rows) if value is not None]
         result[key] = {
             "pair_exposures": len(rows),
@@ -173,8 +175,8 @@ def pairs(known: Known) -> dict[tuple[str, str], Row]:
             "pair_long_views": total(rows, "long_view"),
             "pair_skips": len(rows) - total(rows, "click"),
             "pair_best_watched_share": max(shares, default=None),
-            "pair_last_watched_share": share(last),
-            "pair_last_seen_at": last["event_timestamp"].timestamp(),
+            "pair_last_watched_share": share(last) if last else None,
+            "pair_last_seen_at": last["event_timestamp"].timestamp() if last else None,
         }
     return result
 
@@ -195,7 +197,8 @@ def tastes(known: Known) -> dict[str, Row]:
             values[f"user_{kind}_long_views"] = [total(groups[one], "long_view") for one in order] or None
             values[f"user_{kind}_likes"] = [total(groups[one], "like") for one in order] or None
             values[f"user_{kind}_count"] = len(order) or None
-        best = max(genres, key=lambda one: (total(genres[one], "long_view"), one.encode()), default=None)
+        liked = {one: hits for one, rows in genres.items() if (hits := total(rows, "long_view"))}
+        best = max(liked, key=lambda one: (liked[one], one.encode()), default=None)
         values["user_favourite_genre"] = best
         if genres or authors:
             result[name] = values
@@ -276,8 +279,8 @@ def genres(known: Known) -> dict[str, Row]:
 
 
 ORACLES: dict[str, Callable[[Known], dict[Any, Row]]] = {
-    "user_activity": lambda known: activity(known, "user_id", 10),
-    "item_popularity": lambda known: activity(known, "item_id", 20),
+    "user_activity": lambda known: activity(known, "user_id", 10, 9),
+    "item_popularity": lambda known: activity(known, "item_id", 20, 8),
     "user_item": pairs,
     "user_tastes": tastes,
     "item_surfaces": surfaces,

@@ -285,3 +285,19 @@ def test_the_contract_of_the_declarations_is_that_of_the_registry(applied: Appli
     declared = compile_declared(applied.contract.project, "ranker_v1")
     assert declared.to_json() == applied.contract.to_json()
     assert len(declared.features) >= 150
+
+
+def test_who_falls_silent_reads_as_silent_and_not_as_an_older_snapshot_says(tmp_path: Path) -> None:
+    """Rows end with their windows: no request may read a count whose events have left the window."""
+    noon = 12 * HOUR
+    others = [exposure("12", "3", MONDAY + day * DAY + noon) for day in range(13)]
+    workspace = write_world(tmp_path, [watched("1", "23", MONDAY + noon), *others])
+    build_features(workspace)
+    rows = stored(workspace)
+    for day in range(1, 13):
+        row = naive(("1", "23", MONDAY + day * DAY + HOUR), rows)
+        expected = 1 if day <= 7 else 0
+        for name in ("pair_exposures", "user_exposures_7d", "item_exposures_7d", "user_active_days_7d"):
+            assert (row[name] or 0) == expected, (day, name)
+        assert (row["pair_last_seen_at"] is not None) == (day <= 7)
+        assert bool(row["user_surface_names"]) == (day <= 7)

@@ -1,5 +1,6 @@
--- What each user did in the last 1, 3 and 7 days. One row per user seen within 7 days.
-WITH recent AS (SELECT * FROM exposures WHERE within(event_timestamp, 7)),
+-- What each user did in the last 1, 3 and 7 days. One row per user seen within 9 days: the longest window and the
+-- view's ttl, so that who falls silent gets a row of zeros before an older row could stand in.
+WITH recent AS (SELECT *, within(event_timestamp, 7) AS week FROM exposures WHERE within(event_timestamp, 9)),
 counted AS (
     SELECT
         user_id,
@@ -19,13 +20,13 @@ counted AS (
         count(*) FILTER (within(event_timestamp, 7) AND completed) AS user_completions_7d,
         count(*) FILTER (within(event_timestamp, 7) AND "like") AS user_likes_7d,
         sum(play_ms) FILTER (within(event_timestamp, 1)) / 60000.0 AS user_play_minutes_1d,
-        sum(play_ms) / 60000.0 AS user_play_minutes_7d,
-        avg(watched_share(play_ms, duration_ms)) AS user_watched_share_7d,
-        count(DISTINCT event_timestamp::DATE) AS user_active_days_7d,
-        count(DISTINCT item_id) AS user_distinct_items_7d,
-        count(*) FILTER (NOT click) AS user_skips_7d,
-        count(*) FILTER (hide) AS user_hides_7d,
-        count(*) FILTER (share OR "comment" OR follow) AS user_social_actions_7d
+        sum(play_ms) FILTER (week) / 60000.0 AS user_play_minutes_7d,
+        avg(watched_share(play_ms, duration_ms)) FILTER (week) AS user_watched_share_7d,
+        count(DISTINCT event_timestamp::DATE) FILTER (week) AS user_active_days_7d,
+        count(DISTINCT item_id) FILTER (week) AS user_distinct_items_7d,
+        count(*) FILTER (week AND NOT click) AS user_skips_7d,
+        count(*) FILTER (week AND hide) AS user_hides_7d,
+        count(*) FILTER (week AND (share OR "comment" OR follow)) AS user_social_actions_7d
     FROM recent
     GROUP BY user_id
 )

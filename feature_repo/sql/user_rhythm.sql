@@ -1,4 +1,5 @@
--- When and where each user comes, over 7 days (UTC hours). One row per user seen within 7 days.
+-- When and where each user comes, over 7 days (UTC hours). One row per user seen within 9 days: the window and the
+-- view's ttl, so that who falls silent gets an empty row before an older row could stand in.
 WITH recent AS (
     SELECT user_id, hour(event_timestamp) AS hour, isodow(event_timestamp) >= 6 AS weekend, surface, device, long_view, session_id
     FROM exposures
@@ -49,6 +50,7 @@ SELECT
     user_surface_names,
     user_surface_exposures,
     user_surface_long_views
-FROM clock
-JOIN surfaces USING (user_id)
+FROM (SELECT DISTINCT user_id FROM exposures WHERE within(event_timestamp, 9))
+LEFT JOIN clock USING (user_id)
+LEFT JOIN surfaces USING (user_id)
 ORDER BY user_id

@@ -21,7 +21,7 @@ genre_lists AS (
         list_sort(list({
             'name': genre, 'exposures': exposures::FLOAT, 'long_views': long_views::FLOAT, 'likes': likes::FLOAT
         })) AS genres,
-        arg_max(genre, (long_views, genre)) AS user_favourite_genre
+        arg_max(genre, (long_views, genre)) FILTER (long_views > 0) AS user_favourite_genre
     FROM per_genre
     GROUP BY user_id
 ),
