@@ -30,7 +30,7 @@ from worlds import (
     write_world,
 )
 
-from feature_repo.errors import FeatureError, MissingInputError
+from feature_repo.errors import FeatureError, MissingInputError, SettingError
 from feature_repo.workspace import Workspace
 from materialization.declared import SQL
 from materialization.feature_build.build import BuildSummary, build_features
@@ -212,7 +212,9 @@ def test_features_of_two_event_logs_never_mix(world: Workspace) -> None:
     write_world(world.home, [watched("u", "i", MONDAY)], name="another")
     with pytest.raises(FeatureError, match=r"built from other events.*--fresh"):
         build_features(world)
-    assert written(build_features(world, views=["user_totals"], fresh=True)) == {"user_totals": 1}
+    with pytest.raises(FeatureError, match="built from other events"):
+        build_features(world, views=["item_totals"], fresh=True)  # the other views would stay as they were
+    assert written(build_features(world, fresh=True))["user_totals"] == 1
     assert list(partitions(world.feature_path("user_totals"))) == [MONDAY]
 
 
@@ -221,7 +223,7 @@ def test_fresh_removes_nothing_before_the_request_makes_sense(world: Workspace) 
     before = content(world.features)
     with pytest.raises(FeatureError, match="no view named user_total;"):
         build_features(world, views=["user_total"], fresh=True)
-    with pytest.raises(FeatureError, match="lies before"):
+    with pytest.raises(SettingError, match="lies before"):
         build_features(world, start=MONDAY + DAY, end=MONDAY, fresh=True)
     assert content(world.features) == before
 
@@ -278,3 +280,20 @@ def test_no_query_can_see_what_only_the_simulator_knows(world: Workspace) -> Non
         open_knowledge(connection, event_files(world.events), MONDAY + DAY)
         with pytest.raises(duckdb.CatalogException, match="truth"):
             connection.sql("SELECT * FROM truth")
+
+
+def test_a_step_that_would_starve_a_view_is_refused(built: tuple[Workspace, BuildSummary]) -> None:
+    world, _ = built
+    with pytest.raises(SettingError, match=r"user_activity wants a snapshot every 1 day"):
+        build_features(world, every=timedelta(hours=5))
+    with pytest.raises(SettingError, match=r"item_popularity's rows live for 1 day"):
+        build_features(world, every=timedelta(days=2))
+
+
+def test_a_fresh_build_of_one_view_leaves_the_others(tmp_path: Path) -> None:
+    world = checkerboard(tmp_path, days=2, users=2, items=2)
+    build_features(world, every=DAY)
+    before = {path for path in world.features.glob("*/*/*.parquet") if "user_activity" not in path.parts}
+    summary = build_features(world, every=DAY, views=["user_activity"], fresh=True)
+    assert summary.views["user_activity"].written > 0
+    assert before <= set(world.features.glob("*/*/*.parquet"))

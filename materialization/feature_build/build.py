@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from feature_repo.errors import FeatureError, MissingInputError
+from feature_repo.errors import FeatureError, MissingInputError, SettingError
 from feature_repo.workspace import Workspace
 from materialization.declared import BatchView, batch_views
 from materialization.events.store import EventStore
@@ -88,9 +88,12 @@ def build_features(
 
     A snapshot of another instant is removed if its inputs changed: the join would take it for a new one.
     Each worker may use `memory_limit`, and spills beyond it. Safe to kill and to run again.
-    Raises FeatureError for wrong declarations or a second build, MissingInputError without events.
+    Raises SettingError for a step that would starve a view, FeatureError for wrong declarations or a second build,
+    MissingInputError without events.
     """
+    views = list(views)
     chosen = _chosen(views)
+    _check_step(every, chosen)
     first, last = default_range(workspace)
     start, end = start or first, end or last
     instants = list(grid(start, end, every))
@@ -102,13 +105,37 @@ def build_features(
     limits = Limits(memory_limit, workspace.home / "spill")
     with _alone(workspace):
         if fresh:
-            shutil.rmtree(workspace.features, ignore_errors=True)
+            _forget(workspace, views)
         _same_events(workspace)
         _remove_leftovers(workspace, chosen, limits)
         files = event_files(workspace.events)
         tasks = _tasks(workspace, chosen, files, instants=instants, summary=summary)
         _run(tasks, files, limits, workers=workers, summary=summary, report=report)
     return summary
+
+
+def _check_step(every: timedelta, views: list[BatchView]) -> None:
+    """A grid that misses a view's instants, or lets its rows expire in between, would starve it without a word."""
+    problems = [
+        f"{view.name} wants a snapshot every {view.cadence}, which --every {every} meets only now and then"
+        for view in views
+        if view.cadence and view.cadence % every and every % view.cadence
+    ]
+    problems += [
+        f"{view.name}'s rows live for {view.view.ttl} (ttl), less than --every {every}"
+        for view in views
+        if view.view.ttl and every > view.view.ttl
+    ]
+    if problems:
+        raise SettingError(
+            "; ".join(problems) + "; choose a divisor or a multiple of the cadence within the ttl"
+        )
+
+
+def _forget(workspace: Workspace, views: list[str]) -> None:
+    """Remove what was built: of the named views, or all of it."""
+    for folder in [workspace.feature_path(view) for view in views] or [workspace.features]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -141,7 +168,7 @@ def _same_events(workspace: Workspace) -> None:
     if mark.is_file() and mark.read_text() != identity:
         raise FeatureError(
             f"{workspace.features} was built from other events: found {mark.read_text()}, "
-            f"expected {identity}; build with --fresh, or use another MARQUEE_HOME"
+            f"expected {identity}; build everything with --fresh, or use another MARQUEE_HOME"
         )
     workspace.features.mkdir(parents=True, exist_ok=True)
     mark.write_text(identity)

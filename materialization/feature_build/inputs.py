@@ -9,6 +9,7 @@ from pathlib import Path
 
 from materialization.declared import BatchView, digest
 from materialization.events.schemas import TABLES
+from materialization.events.store import EventStore
 
 FEATURE_TABLES = tuple(name for name in TABLES if name != "truth")
 """What a view's SQL may read; the simulator's truth is not among them."""
@@ -27,10 +28,13 @@ class EventFile:
 
 
 def event_files(events: Path) -> list[EventFile]:
-    """Every file a feature may depend on, hashed; ascending by table, day and name."""
+    """Every file a feature may depend on, hashed; ascending by table, day and number.
+
+    Raises EventDataError naming a damaged one.
+    """
     found = []
     for table in FEATURE_TABLES:
-        for path in sorted((events / table).glob("date=*/*.parquet")):
+        for path in EventStore(events).files(table):
             day = path.parent.name.removeprefix("date=")
             found.append(EventFile(table, day, path, _sha256(path)))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from feature_repo.errors import FeatureError
+from feature_repo.errors import SettingError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -13,12 +13,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def grid(start: datetime, end: datetime, every: timedelta) -> Iterator[datetime]:
     """The multiples of `every` since the epoch within [start, end], UTC, ascending.
 
-    Raises FeatureError for an empty or backward range and for a step under a minute.
+    Raises SettingError for an empty or backward range and for a step under a minute.
     """
     if every < timedelta(minutes=1):
-        raise FeatureError(f"--every {every} is too short; take a minute or more")
+        raise SettingError(f"--every {every} is too short; take a minute or more")
     if end < start:
-        raise FeatureError(f"--to {end:%Y-%m-%d %H:%M} lies before --from {start:%Y-%m-%d %H:%M}")
+        raise SettingError(f"--to {end:%Y-%m-%d %H:%M} lies before --from {start:%Y-%m-%d %H:%M}")
     instant = ceiling(start, every)
     while instant <= end:
         yield instant
