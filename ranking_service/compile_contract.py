@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
 from feast import Field as FeastField
 from feast.errors import FeastObjectNotFoundException
 
-from feature_repo import columns, transforms
 from feature_repo.errors import FeatureError
 from feature_repo.transforms import TRANSFORMS
-from materialization.declared import BatchView, batch_views, digest, on_demand_views, parse_default, services
+from materialization.declared import BatchView, batch_views, on_demand_views, parse_default, services
 from materialization.feast_store import registered_on_demand_views
 from ranking_service.contract import Contract, Field, ModelFeature, TransformPlan, ViewPlan
+from ranking_service.transform_code import fingerprint
 
 
 @dataclass(frozen=True)
@@ -107,44 +104,7 @@ def _transform_plan(view: OnDemandFeatureView) -> TransformPlan:
             f"on-demand view {view.name} has no function of that name in feature_repo/transforms.py"
         )
     fields = _fields(view.features)
-    shapes = [(field.name, field.value_type, str(field.default)) for field in fields]
-    return TransformPlan(view.name, fields, digest([view.name, shapes, code_of(TRANSFORMS[view.name])]))
-
-
-def code_of(function: Callable[..., Any]) -> list[str]:
-    """The function's code with all that it may call: everything beside the other transforms.
-
-    Without comments and docstrings, so that rewording does not count as a change.
-    """
-    others = {other.__name__ for other in TRANSFORMS.values()} - {function.__name__}
-    return [
-        _code(inspect.getsource(columns), set()),
-        _code(inspect.getsource(transforms), others | {"TRANSFORMS"}),
-    ]
-
-
-def _code(source: str, others: set[str]) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-            node.body = [part for part in node.body if not _is_docstring(part)] or [ast.Pass()]
-    return "\n".join(ast.unparse(node) for node in tree.body if not _names(node) & others)
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
-
-
-def _names(node: ast.stmt) -> set[str]:
-    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-        return {node.name}
-    return (
-        {node.target.id} if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else set()
-    )
+    return TransformPlan(view.name, fields, fingerprint(view.name, fields))
 
 
 def _model_features(

@@ -22,6 +22,7 @@ from feast.value_type import ValueType
 
 from ranking_service import bundle
 from ranking_service.contract import Contract, Field, ModelFeature, TransformPlan, ViewPlan
+from ranking_service.transform_code import fingerprint
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 AT = NOW.timestamp()
@@ -87,7 +88,7 @@ CONTRACT = Contract(
     service="ranker",
     views=VIEWS,
     request_fields=REQUEST_FIELDS,
-    transforms=(TransformPlan("request_context", CONTEXT, ""),),
+    transforms=(TransformPlan("request_context", CONTEXT, fingerprint("request_context", CONTEXT)),),
     features=tuple(
         ModelFeature(FIELDS[name], "somewhere", f"what {name} means", CATEGORIES.get(name, ()))
         for name in MODEL

@@ -12,7 +12,7 @@ import xgboost
 from feature_repo.errors import FeatureError
 from feature_repo.workspace import Workspace
 from ranking_service import bundle
-from ranking_service.compile_contract import code_of, compile_declared
+from ranking_service.compile_contract import compile_declared
 from ranking_service.contract import Contract, Field, TransformPlan, ViewPlan
 from ranking_service.contract_check import breaks, check_models
 from ranking_service.declaration_check import check_declarations
@@ -156,15 +156,3 @@ def test_a_promotion_that_points_nowhere_is_a_problem(workspace: Workspace) -> N
 
 def test_without_models_there_is_nothing_to_break(tmp_path: Path) -> None:
     assert check_models(Workspace(tmp_path)) == []
-
-
-def test_a_transforms_code_includes_what_it_calls_and_no_other_transform() -> None:
-    from feature_repo.transforms import author_affinity, request_context
-
-    code = "\n".join(code_of(author_affinity))
-    assert all(
-        name in code for name in ("class Lookup", "def smoothed", "class Ragged", "def author_affinity")
-    )
-    assert "def genre_affinity" not in code
-    assert code_of(author_affinity) != code_of(request_context)
-    assert "The user's record" not in code, "rewording is no change"

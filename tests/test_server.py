@@ -299,6 +299,17 @@ def test_start_up_reports_every_problem_at_once(online_world: OnlineWorld) -> No
     assert "Redis at 127.0.0.1:1" in str(caught.value)
 
 
+def test_a_bundle_trained_with_other_transform_code_is_refused(online_world: OnlineWorld) -> None:
+    (plan,) = CONTRACT.transforms
+    other = replace(CONTRACT, transforms=(replace(plan, fingerprint="of other code"),))
+    bundle.publish(online_world.models, version="v2", booster=make_booster(), contract=other, manifest={})
+    with pytest.raises(BundleError) as caught:
+        RankingServer.start(online_world.models / "v2", redis_url=online_world.redis_url, settings=SETTINGS)
+    assert "bundle v2 was trained with other code of the transforms request_context" in str(caught.value)
+    assert "restore that code" in str(caught.value)
+    assert "marquee model train" in str(caught.value)
+
+
 def test_start_up_without_redis_is_an_error(online_world: OnlineWorld) -> None:
     with pytest.raises(OnlineStoreError, match=r"127\.0\.0\.1:1"):
         RankingServer.start(online_world.bundle, redis_url="redis://127.0.0.1:1", settings=SETTINGS)

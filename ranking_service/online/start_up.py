@@ -16,6 +16,7 @@ from ranking_service.online.request import RankRequest
 from ranking_service.online.serving_log_tables import check_names
 from ranking_service.online.settings import ServiceSettings
 from ranking_service.online.stock_redis_reader import StockRedisReader
+from ranking_service.transform_code import WAY_OUT, changed_transforms
 
 
 def open_ranker(path: Path, *, redis_url: str, settings: ServiceSettings) -> Ranker:
@@ -48,6 +49,11 @@ def _bundle_problems(bundle: Bundle, link: RedisLink) -> Iterator[MarqueeError]:
                 f"bundle {bundle.version} needs the transform {plan.name}, which feature_repo/transforms.py "
                 "lacks; restore it or retrain with `marquee model train`"
             )
+    changed = changed_transforms(contract)
+    if changed:
+        yield BundleError(
+            f"bundle {bundle.version} was trained with other code of the transforms {', '.join(changed)}; {WAY_OUT}"
+        )
     for check in (lambda: StockRedisReader.compile(contract, link), lambda: check_names(contract)):
         try:
             check()
