@@ -42,6 +42,11 @@ def active_users(workspace: Workspace, count: int) -> list[str]:
     return _ranked_ids(workspace, "user_id", count)
 
 
+def popular_surfaces(workspace: Workspace, count: int) -> list[str]:
+    """The `count` surfaces with the most exposures in the last 7 days of events, ties by name."""
+    return _ranked_ids(workspace, "surface", count)
+
+
 def _ranked_ids(workspace: Workspace, column: str, count: int) -> list[str]:
     import duckdb
 

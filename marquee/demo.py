@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ SIMULATION = ("--users", "1500", "--items", "1500", "--days", "10", "--seed", "0
 RANKED_USERS = 2
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code after SIGTERM, as a shell gives it."""
 
 
 @click.command()
@@ -37,6 +41,7 @@ def demo(data: Path | None, home: Path | None) -> int:
     """
     from materialization.private_redis import given_or_private_redis
 
+    signal.signal(signal.SIGTERM, _stop)
     started = time.monotonic()
     beside = Workspace.from_environment().home / ("demo-kuairand" if data else "demo")
     workspace = Workspace((home or beside).resolve())
@@ -47,6 +52,11 @@ def demo(data: Path | None, home: Path | None) -> int:
         code = _street(workspace, data)
     _farewell(workspace, seconds=time.monotonic() - started)
     return code
+
+
+def _stop(*_: object) -> None:
+    """End by unwinding, so that server and Redis are stopped too."""
+    raise SystemExit(TERMINATED)
 
 
 def _street(workspace: Workspace, data: Path | None) -> int:
@@ -71,29 +81,17 @@ def _street(workspace: Workspace, data: Path | None) -> int:
 
 
 def _rankings(workspace: Workspace, address: str) -> None:
-    from marquee.catalogue import active_users
+    from marquee.catalogue import active_users, popular_surfaces
     from materialization.feast_store import newest_snapshot
 
     at = newest_snapshot(workspace) + timedelta(hours=1)
+    (surface,) = popular_surfaces(workspace, 1)
     for user in [*active_users(workspace, RANKED_USERS), "a-stranger"]:
         _verb(
             f"Ranking: 500 candidates for {user}, an hour after the newest snapshot",
-            *("rank", "--user", user, "--address", address, "--surface", _usual_surface(workspace)),
+            *("rank", "--user", user, "--address", address, "--surface", surface),
             *("--at", _iso(at), "--limit", "5", "--explain"),
         )
-
-
-def _usual_surface(workspace: Workspace) -> str:
-    import duckdb
-
-    from materialization.events.store import EventStore
-
-    events = EventStore(workspace.events).glob("exposures")
-    with duckdb.connect() as connection:
-        rows = connection.execute(
-            f"SELECT mode(surface ORDER BY surface) FROM read_parquet('{events}', hive_partitioning = false)"
-        ).fetchall()
-    return str(rows[0][0])
 
 
 def _iso(at: datetime) -> str:
@@ -120,14 +118,19 @@ def _server() -> Iterator[str]:
     console.print("\n[bold]Server: the ranking service[/bold]\n[dim]$ marquee serve --port 0[/dim]")
     command = [sys.executable, "-u", "-m", "marquee", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        hanging = threading.Timer(START_SECONDS, process.kill)
+        hanging.start()
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
+            hanging.cancel()
             if not line:
-                raise SystemExit(process.wait())
+                console.print(f"[red]the demo stops here:[/red] no server within {START_SECONDS:.0f} s")
+                raise SystemExit(process.wait() or 1)
             console.print(line.strip())
             yield line.split()[-1]
         finally:
+            hanging.cancel()
             process.terminate()
             rest, _ = process.communicate(timeout=STOP_SECONDS)
             console.print(rest.strip())

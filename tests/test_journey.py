@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,11 +22,11 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.workspace import Workspace
-from marquee.catalogue import active_users, popular_items
+from marquee.catalogue import active_users, popular_items, popular_surfaces
 from materialization.feast_store import newest_snapshot, open_store
 from materialization.private_redis import private_redis
 from ranking_service.bundle import latest, load
-from ranking_service.client import Ranking, RankingClient
+from ranking_service.client import CallError, Ranking, RankingClient
 from ranking_service.training_join import assemble_table, training_join
 from skew_checks.served import read_log
 from skew_checks.verdict import Window
@@ -77,22 +78,28 @@ def tell(home: Path, *events: str) -> Told:
         ):
             assert marquee(environment, *verb) == 0, verb
         at = newest_snapshot(workspace) + timedelta(hours=1)
-        users = [*active_users(workspace, 12), "nobody-has-met-this-user"]
-        candidates = [*popular_items(workspace, CANDIDATES - 1), "nobody-has-met-this-item"]
         with server(environment) as address, RankingClient.connect(address) as client:
-            rankings = [
-                client.rank(
-                    user_id=user,
-                    candidate_ids=candidates,
-                    surface="home",
-                    at=at,
-                    explain=True,
-                    limit=10,
-                    timeout=20,
-                )
-                for user in users
-            ]
+            rankings = list(rank_for_many(client, workspace, at))
         return Told(workspace, rankings, at, marquee(environment, "skew", "check"))
+
+
+def rank_for_many(client: RankingClient, workspace: Workspace, at: datetime) -> Iterator[Ranking]:
+    """The most active users and a stranger, on different surfaces, devices and places in the visit."""
+    users = [*active_users(workspace, 12), "nobody-has-met-this-user"]
+    candidates = [*popular_items(workspace, CANDIDATES - 1), "nobody-has-met-this-item"]
+    surfaces = [*popular_surfaces(workspace, 3), "a surface nobody knows"]
+    for number, user in enumerate(users):
+        yield client.rank(
+            user_id=user,
+            candidate_ids=candidates,
+            surface=surfaces[number % len(surfaces)],
+            device=("tv", "", "phone")[number % 3],
+            session_position=None if number % 2 else number,
+            at=at + timedelta(minutes=97 * number),
+            explain=True,
+            limit=10,
+            timeout=20,
+        )
 
 
 def marquee(environment: dict[str, str], *arguments: str) -> int:
@@ -183,6 +190,30 @@ def test_users_are_ranked_differently_and_a_stranger_is_answered(simulated: Told
     assert len(orders) > len(simulated.rankings) / 2
     stranger = simulated.rankings[-1]
     assert stranger.missing_by_view["user_totals"] == CANDIDATES
+
+
+def test_the_demos_server_ends_with_the_demo(simulated: Told) -> None:
+    """Also when the demo is told to stop half-way."""
+    script = (
+        "import signal, time; from marquee import demo; signal.signal(signal.SIGTERM, demo._stop)\n"
+        "with demo._server() as address: print(address, flush=True); time.sleep(60)"
+    )
+    with private_redis() as redis:
+        environment = {
+            **os.environ,
+            "MARQUEE_HOME": str(simulated.workspace.home),
+            "MARQUEE_REDIS_URL": redis.url,
+        }
+        with subprocess.Popen(
+            [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            address = next(line for line in process.stdout if line.startswith("127.0.0.1:")).strip()
+            process.terminate()
+            process.communicate(timeout=30)
+        assert process.returncode == 128 + signal.SIGTERM
+        with RankingClient.connect(address) as client, pytest.raises(CallError):
+            client.rank(user_id="u", candidate_ids=["i"], timeout=2)
 
 
 @pytest.mark.real_data

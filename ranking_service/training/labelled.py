@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from feature_repo.errors import TrainingDataError
 from feature_repo.workspace import Workspace
-from materialization.events.store import EventStore
+from materialization.events.store import EventStore, reading
 from ranking_service.contract import Contract
 
 LABELS = ("long_view", "completed", "click", "like")
@@ -94,8 +94,7 @@ def labelled_exposures(
         raise TrainingDataError(f"label {label!r} is not one of {', '.join(LABELS)}")
     context = ", ".join(_request_column(field.name) for field in contract.request_fields)
     store = EventStore(workspace.events)
-    store.source()
-    with duckdb.connect() as connection:
+    with reading(store.root / "exposures"), duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         table = connection.sql(
             f"""SELECT exposure_id, request_id, user_id, item_id, {context}, "{label}"::DOUBLE AS label

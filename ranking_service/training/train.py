@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import xgboost
 
 from feature_repo.errors import TrainingDataError
@@ -21,11 +21,12 @@ from feature_repo.workspace import Workspace
 from materialization.events.store import EventStore
 from materialization.feast_store import open_store
 from ranking_service import bundle
+from ranking_service.assemble import with_transforms
 from ranking_service.compile_contract import compile_contract
-from ranking_service.contract import Contract, ModelFeature
+from ranking_service.contract import Contract
 from ranking_service.training.labelled import Labelled, Split, labelled_exposures
 from ranking_service.training.statistics import baseline
-from ranking_service.training_join import assemble_table, training_join
+from ranking_service.training_join import assemble_table, column_chunks, training_join
 
 OBJECTIVES = {"binary:logistic": "auc", "rank:ndcg": "ndcg@10"}
 """Objective to the metric that stops the training early."""
@@ -114,24 +115,27 @@ def training_set(workspace: Workspace, service: str, *, label: str, split: Split
 
 
 def with_dictionaries(contract: Contract, rows: pa.Table) -> Contract:
-    """The contract with each text feature's categories: most frequent first, ties by name."""
+    """The contract with each text feature's categories: most frequent first, ties by name.
+
+    Counted after defaults and transforms, as the model sees them; the empty text is no category but unknown.
+    """
+    texts = [feature.name for feature in contract.features if feature.field.is_text]
+    counts: dict[str, Counter[str]] = {name: Counter() for name in texts}
+    for columns in column_chunks(rows, contract):
+        filled = with_transforms(columns, contract)
+        for name in texts:
+            counts[name].update(np.asarray(filled[name]).tolist())
     features = tuple(
-        dataclasses.replace(feature, categories=_categories(feature, rows))
-        if feature.field.is_text
+        dataclasses.replace(feature, categories=_by_frequency(counts[feature.name]))
+        if feature.name in counts
         else feature
         for feature in contract.features
     )
     return dataclasses.replace(contract, features=features)
 
 
-def _categories(feature: ModelFeature, rows: pa.Table) -> tuple[str, ...]:
-    # A transform passes a request field through under the name context_<field>.
-    name = feature.name if feature.name in rows.column_names else feature.name.removeprefix("context_")
-    counted = pc.value_counts(rows.column(name).combine_chunks()).to_pylist()
-    known = [entry for entry in counted if entry["values"]]
-    return tuple(
-        entry["values"] for entry in sorted(known, key=lambda entry: (-entry["counts"], entry["values"]))
-    )
+def _by_frequency(counts: Counter[str]) -> tuple[str, ...]:
+    return tuple(sorted(filter(None, counts), key=lambda category: (-counts[category], category)))
 
 
 def fit(rows: TrainingSet, recipe: Recipe) -> xgboost.Booster:
