@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -13,12 +13,14 @@ from feature_repo.errors import BundleError
 from feature_repo.workspace import Workspace
 from materialization.feast_store import open_store
 from ranking_service import bundle as bundles
+from ranking_service.bundle import Bundle
+from ranking_service.transform_code import WAY_OUT, changed_transforms
 from skew_checks.evidence import Evidence, plain_value
 from skew_checks.hints import model_hint, stored_hint
 from skew_checks.replay import declared_differences, replay
 from skew_checks.served import Log, read_log
 from skew_checks.tally import Count, Subject, Tally
-from skew_checks.verdict import Example, Finding, Kind, Minimum, Verdict, Window
+from skew_checks.verdict import ChangedTransform, Example, Finding, Kind, Minimum, Verdict, Window
 
 EXAMPLES = 3
 CLOCK_STEP, CLOCK_ROOM, CLOCK_FARTHEST = 900.0, 60.0, 14 * 3600.0
@@ -34,6 +36,7 @@ def check(
 ) -> Verdict:
     """Compare every value served in the window with what the training join gives for the same request.
 
+    Beside the values: whether each bundle's request-time transforms still run the code it was trained on.
     Reads the log, the registry, the built partitions and the bundles; writes nothing. Raises BundleError for
     requests of a bundle that is gone, MissingInputError before the first apply, EventDataError for a damaged
     log.
@@ -56,8 +59,15 @@ def check(
         features=len({tally.subject.feature for count in counts for tally in count.tallies}),
         bundles=tuple(log.versions()),
         findings=tuple(sorted(findings, key=_importance)),
+        changed_transforms=tuple(found for count in counts for found in _changed_code(count.replayed.bundle)),
         notes=_notes(log, counts),
     )
+
+
+def _changed_code(bundle: Bundle) -> Iterator[ChangedTransform]:
+    for name in changed_transforms(bundle.contract):
+        features = tuple(feature.name for feature in bundle.contract.features if feature.origin == name)
+        yield ChangedTransform(name, bundle.version, features, f"a model trained on other code; {WAY_OUT}")
 
 
 def _importance(finding: Finding) -> tuple[bool, int, str]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from feature_repo.columns import Array, Column, Ragged
+from ranking_service.transform_code import changed_transforms
 from skew_checks.compare import Mask, differ
 from skew_checks.evidence import Evidence, Floats
 from skew_checks.replay import changed_views
@@ -56,7 +57,10 @@ def model_hint(evidence: Evidence, subject: Subject, others: list[Subject]) -> t
         or default_hint(*pair, astray, default)
         or shift_hint(*pair, astray)
     )
-    return seen or "its stored values agree, what was made of them does not", False
+    told = [seen or "its stored values agree, what was made of them does not"]
+    if subject.view in changed_transforms(evidence.replayed.bundle.contract):
+        told.append(f"{subject.view} runs other code than the model was trained on")
+    return "; ".join(told), False
 
 
 def row_hint(served: Floats, offline: Floats, bad: Mask, expired: Mask) -> str | None:

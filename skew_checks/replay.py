@@ -91,18 +91,13 @@ def declared_differences(bundle: Bundle, contract: Contract) -> tuple[str, ...]:
     changed = changed_views(bundle, contract)
     if changed:
         listed = ", ".join(changed)
-        sentences.append(
-            f"declaration, SQL or code changed since bundle {bundle.version} was trained: {listed}"
-        )
+        sentences.append(f"declaration or SQL changed since bundle {bundle.version} was trained: {listed}")
     return tuple(sentences)
 
 
 def changed_views(bundle: Bundle, contract: Contract) -> tuple[str, ...]:
-    """Views and transforms whose declaration, SQL or code is not what it was at training."""
-    trained, now = _fingerprints(bundle.contract), _fingerprints(contract)
-    return tuple(name for name, fingerprint in now.items() if trained.get(name, fingerprint) != fingerprint)
-
-
-def _fingerprints(contract: Contract) -> dict[str, str]:
-    views = {view.name: view.fingerprint for view in contract.views}
-    return views | {plan.name: plan.fingerprint for plan in contract.transforms}
+    """Stored views whose declaration or SQL is not what it was at training."""
+    trained = {view.name: view.fingerprint for view in bundle.contract.views}
+    return tuple(
+        view.name for view in contract.views if trained.get(view.name, view.fingerprint) != view.fingerprint
+    )

@@ -13,13 +13,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from skew_checks.verdict import Example, Finding, Kind, Outcome, Verdict
+from skew_checks.verdict import ChangedTransform, Example, Finding, Kind, Outcome, Verdict
 
 HEADLINES = {
     Outcome.CLEAN: "clean: what was served is what the training join gives",
     Outcome.MISMATCHES: "skew: served values differ from what the training join gives",
     Outcome.TOO_LITTLE: "not enough data to judge",
 }
+CHANGED_CODE = "skew: transforms run other code than the model was trained on; the values compared agree"
 SHOWN_ENTRIES = 4
 """Of a list value."""
 SHOWN_GROUPS, SHOWN_FEATURES, SHOWN_FOLLOWERS = 20, 6, 20
@@ -30,6 +31,7 @@ def render(verdict: Verdict) -> RenderableType:
     parts: list[RenderableType] = [Text(_headline(verdict)), Text(_extent(verdict))]
     groups = _groups(verdict.causes)
     one_bundle = len(verdict.bundles) == 1
+    parts += [_code_block(changed) for changed in verdict.changed_transforms]
     parts += [_block(group, one_bundle=one_bundle) for group in groups[:SHOWN_GROUPS]]
     if len(groups) > SHOWN_GROUPS:
         parts.append(Text(f"... and {len(groups) - SHOWN_GROUPS} more of the kind in the JSON report"))
@@ -76,6 +78,8 @@ def _plain(value: Any) -> Any:
 
 
 def _headline(verdict: Verdict) -> str:
+    if verdict.changed_transforms and not verdict.findings:
+        return CHANGED_CODE
     headline = HEADLINES[verdict.outcome]
     if verdict.outcome is Outcome.TOO_LITTLE:
         wanted = verdict.minimum
@@ -100,12 +104,18 @@ def _groups(findings: tuple[Finding, ...]) -> list[list[Finding]]:
     return list(groups.values())
 
 
+def _code_block(changed: ChangedTransform) -> RenderableType:
+    lines = _lines()
+    lines.add_row("  what", Text(f"code of a transform, bundle {changed.bundle}"))
+    lines.add_row("  features", Text(_listed(list(changed.features), SHOWN_FOLLOWERS)))
+    lines.add_row("  looks like", Text(changed.hint))
+    return Group(Text(""), Text(changed.name, style="bold"), lines)
+
+
 def _block(group: list[Finding], *, one_bundle: bool) -> RenderableType:
     """One group: its features, then the numbers, the hint and an example of its worst feature."""
     worst = group[0]
-    lines = Table.grid(padding=(0, 2))
-    lines.add_column(style="dim", no_wrap=True)
-    lines.add_column(overflow="fold")
+    lines = _lines()
     subject = "value" if worst.kind is Kind.RAW else "model column"
     lines.add_row(
         "  what", Text(f"{subject} of {worst.view}" + ("" if one_bundle else f", bundle {worst.bundle}"))
@@ -115,6 +125,13 @@ def _block(group: list[Finding], *, one_bundle: bool) -> RenderableType:
     lines.add_row("  example", Text(_example(worst.examples[0])))
     names = _listed([finding.feature for finding in group], SHOWN_FEATURES)
     return Group(Text(""), Text(names, style="bold"), lines)
+
+
+def _lines() -> Table:
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="dim", no_wrap=True)
+    lines.add_column(overflow="fold")
+    return lines
 
 
 def _numbers(finding: Finding) -> str:

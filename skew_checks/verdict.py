@@ -85,6 +85,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class ChangedTransform:
+    """A request-time transform that runs other code than the bundle's model was trained on.
+
+    A finding even where all values agree: the requests compared may not reach what changed.
+    """
+
+    name: str
+    bundle: str
+    features: tuple[str, ...]
+    """The model's columns that come from it."""
+    hint: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The result of one check."""
 
@@ -98,6 +112,7 @@ class Verdict:
     bundles: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
     """Causes before what follows from them, then by number of mismatches."""
+    changed_transforms: tuple[ChangedTransform, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader should know beside the findings: declarations that changed, requests left out, losses."""
     features: int = field(default=0)
@@ -105,8 +120,8 @@ class Verdict:
 
     @property
     def outcome(self) -> Outcome:
-        """A mismatch counts however little was compared: it is a proof by itself."""
-        if self.findings:
+        """A mismatch or changed code counts however little was compared: it is a proof by itself."""
+        if self.findings or self.changed_transforms:
             return Outcome.MISMATCHES
         enough = self.requests >= self.minimum.requests and self.rows >= self.minimum.rows
         return Outcome.CLEAN if enough else Outcome.TOO_LITTLE

@@ -185,6 +185,37 @@ def rebuilt(world: World, name: str, *changes: tuple[str, str]) -> Iterator[None
     path.write_bytes(true_rows)
 
 
+def served_by_another(world: World, folder: Path, contract: Contract) -> Workspace:
+    """As `serve_by`, of a bundle whose own contract is another one."""
+    models = folder / "other"
+    path = bundles.publish(
+        models, version="other", booster=world.bundle.booster, contract=contract, manifest={}
+    )
+    served = serve_by(replace(world, bundle=bundles.load(path)), folder, contract)
+    served.models.unlink()
+    models.rename(served.models)
+    return served
+
+
+def with_fingerprint(contract: Contract, *names: str) -> Contract:
+    """The contract of a model that was trained when these views' SQL, or transforms' code, was another."""
+    views = tuple(
+        replace(view, fingerprint="of another") if view.name in names else view for view in contract.views
+    )
+    transforms = tuple(
+        replace(plan, fingerprint="of another") if plan.name in names else plan
+        for plan in contract.transforms
+    )
+    return replace(contract, views=views, transforms=transforms)
+
+
+def text_of(verdict: Verdict, folder: Path) -> str:
+    with (folder / "shown").open("w") as file:
+        console = Console(width=200, record=True, quiet=False, file=file)
+        console.print(render(verdict))
+    return console.export_text()
+
+
 def causes(verdict: Verdict) -> Named:
     return {(finding.feature, finding.kind) for finding in verdict.causes}
 
@@ -299,6 +330,32 @@ def test_a_default_altered_in_the_registry_is_named(world: World, tmp_path: Path
     verdict = check(served, ALL)
     assert causes(verdict) == {("pair_exposures", Kind.MODEL)}
     assert any(note.startswith("default of pair_exposures: ") for note in verdict.notes)
+
+
+def test_a_transform_of_other_code_is_a_finding_though_every_value_agrees(
+    world: World, tmp_path: Path
+) -> None:
+    trained = with_fingerprint(world.bundle.contract, "surface_fit")
+    verdict = check(served_by_another(world, tmp_path, trained), ALL)
+    assert verdict.findings == ()
+    assert verdict.outcome is Outcome.MISMATCHES
+    (changed,) = verdict.changed_transforms
+    assert (changed.name, changed.bundle) == ("surface_fit", "other")
+    assert set(changed.features) == {
+        feature.name for feature in trained.features if feature.origin == "surface_fit"
+    }
+    shown = text_of(verdict, tmp_path)
+    assert "transforms run other code than the model was trained on" in shown
+    assert all(name in shown for name in ("surface_fit", "surface_is_usual", "marquee model train"))
+    written = json.loads(write(verdict, tmp_path, now=world.end).read_text())
+    assert written["changed_transforms"][0]["name"] == "surface_fit"
+
+
+def test_a_view_of_another_sql_is_a_note_where_every_value_agrees(world: World, tmp_path: Path) -> None:
+    trained = with_fingerprint(world.bundle.contract, "user_totals")
+    verdict = check(served_by_another(world, tmp_path, trained), ALL)
+    assert (verdict.outcome, verdict.changed_transforms) == (Outcome.CLEAN, ())
+    assert verdict.notes == ("declaration or SQL changed since bundle other was trained: user_totals",)
 
 
 def test_two_swapped_columns_of_the_plan_are_named(world: World, tmp_path: Path) -> None:
@@ -424,9 +481,7 @@ def test_the_report_says_what_and_where(world: World, tmp_path: Path) -> None:
     change = ("epoch(last_shown)", "epoch(last_shown AT TIME ZONE 'Asia/Shanghai')")
     with rebuilt(world, "item_totals", change):
         verdict = check(world.workspace, ALL)
-    console = Console(width=200, record=True, quiet=False, file=(tmp_path / "shown").open("w"))
-    console.print(render(verdict))
-    shown = console.export_text()
+    shown = text_of(verdict, tmp_path)
     assert "item_last_shown_at" in shown
     assert "constant shift of -8 hours" in shown
     assert "item_idle_hours" in shown
