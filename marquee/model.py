@@ -1,4 +1,4 @@
-"""`marquee model`: train and evaluate rankers."""
+"""`marquee model`: train, evaluate, list and promote rankers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ model = LazyGroup(
     verbs={
         "train": Verb("marquee.model:train", "Fit a ranker and publish its bundle."),
         "evaluate": Verb("marquee.model:evaluate", "Judge a bundle on its test days, against baselines."),
+        "list": Verb("marquee.bundles:list_bundles", "Show every bundle, and which one is served."),
+        "promote": Verb("marquee.bundles:promote", "Choose the bundle that is served."),
     },
-    help="Train and evaluate rankers.",
+    help="Train, evaluate, list and promote rankers.",
 )
 
 
@@ -83,19 +85,19 @@ def train(
 
 
 @click.command()
-@click.option("--bundle", "version", help="Version [default: the promoted or newest]")
+@click.option("--bundle", "named", help="A version, or a bundle's folder [default: the promoted or newest]")
 @click.option("--resamples", default=200, show_default=True, help="Bootstrap resamplings of the users.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap and the random baseline.")
-def evaluate(version: str | None, resamples: int, seed: int) -> None:
+def evaluate(named: str | None, resamples: int, seed: int) -> None:
     """Judge a bundle on its test days, next to baselines and, on simulated events, the best possible ranking."""
     from feature_repo.workspace import Workspace
     from materialization.progress import bars
-    from ranking_service.bundle import latest, load
+    from ranking_service.bundle import chosen, load
     from ranking_service.evaluation.judge import judge, write_evaluation
     from ranking_service.evaluation.table import render
 
     workspace = Workspace.from_environment()
-    bundle = load(workspace.models / version if version else latest(workspace.models))
+    bundle = load(chosen(workspace.models, named))
     with bars(console) as report:
         evaluation = judge(workspace, bundle, resamples=resamples, seed=seed, progress=report)
     console.print(render(evaluation))

@@ -96,31 +96,60 @@ def load(path: Path) -> Bundle:
 
 def promote(models: Path, version: str) -> None:
     """Make `version` the one `latest` answers."""
-    if not (models / version / MANIFEST_FILE).exists():
-        raise BundleError(f"{models} has no version {version}; it has {versions(models)}")
+    published(models, version)
     pointer = models / f".{PROMOTED_FILE}-{os.getpid()}"
     _write(pointer, version.encode())
     pointer.replace(models / PROMOTED_FILE)
 
 
+def promoted(models: Path) -> str | None:
+    """The version that was promoted last. Raises BundleError where it is gone."""
+    pointer = models / PROMOTED_FILE
+    if not pointer.exists():
+        return None
+    version = pointer.read_text().strip()
+    if version not in versions(models):
+        raise BundleError(f"{pointer} names version {version!r}, which is not there; promote another")
+    return version
+
+
+def published(models: Path, version: str) -> Path:
+    """Folder of one version; raises BundleError where there is none."""
+    if version not in versions(models):
+        raise BundleError(f"{models} has no version {version}; there are {_listed(models)}")
+    return models / version
+
+
+def chosen(models: Path, named: str | None) -> Path:
+    """Folder of the bundle a person names: a version, else a folder; without a name, the `latest`."""
+    if named is None:
+        return latest(models)
+    if named in versions(models):
+        return models / named
+    if not Path(named).is_dir():
+        raise BundleError(
+            f"no bundle {named}: no folder, and no version in {models}; there are {_listed(models)}"
+        )
+    return Path(named)
+
+
 def latest(models: Path) -> Path:
     """Folder of the promoted version, else of the newest by name."""
-    pointer = models / PROMOTED_FILE
-    if pointer.exists():
-        version = pointer.read_text().strip()
-        if version not in versions(models):
-            raise BundleError(f"{pointer} names version {version!r}, which is not there; promote another")
-        return models / version
-    published = versions(models)
-    if not published:
+    names = versions(models)
+    version = promoted(models) or (names[-1] if names else None)
+    if version is None:
         raise MissingInputError(f"no model bundle in {models}; make one with `marquee model train`")
-    return models / published[-1]
+    return models / version
 
 
 def versions(models: Path) -> list[str]:
     """Published versions, oldest name first."""
     names = [path.parent.name for path in models.glob(f"*/{MANIFEST_FILE}")]
     return sorted(name for name in names if _VERSION.fullmatch(name))
+
+
+def _listed(models: Path) -> str:
+    return ", ".join(versions(models)) or "none"
 
 
 def _check_publishable(models: Path, *, version: str, manifest: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, TypeAlias
 
+from feature_repo.errors import BundleError
 from feature_repo.transforms import TRANSFORMS
 from ranking_service.contract import Contract, Field
 
@@ -45,6 +46,21 @@ def changed_transforms(contract: Contract) -> tuple[str, ...]:
         for plan in contract.transforms
         if plan.name in TRANSFORMS and fingerprint(plan.name, plan.fields) != plan.fingerprint
     )
+
+
+def code_problems(version: str, contract: Contract) -> Iterator[BundleError]:
+    """What the present code lacks, or has otherwise than the bundle needs it."""
+    gone = [plan.name for plan in contract.transforms if plan.name not in TRANSFORMS]
+    if gone:
+        yield BundleError(
+            f"bundle {version} needs the transforms {', '.join(gone)}, which feature_repo/transforms.py lacks; "
+            "restore them or retrain with `marquee model train`"
+        )
+    changed = changed_transforms(contract)
+    if changed:
+        yield BundleError(
+            f"bundle {version} was trained with other code of the transforms {', '.join(changed)}; {WAY_OUT}"
+        )
 
 
 def own_source(module: str) -> str | None:

@@ -154,8 +154,21 @@ def test_latest_is_the_newest_name_until_one_is_promoted(models: Path, booster: 
     assert bundle.latest(models).name == "2026-03-01"
     bundle.promote(models, "2026-03-02")
     assert bundle.latest(models).name == "2026-03-02"
-    with pytest.raises(BundleError, match="no version 2027"):
-        bundle.promote(models, "2027")
+    for unknown in ("2027", "../models/2026-03-01", "."):
+        with pytest.raises(BundleError, match=r"has no version .*; there are 2026-03-01, 2026-03-02"):
+            bundle.promote(models, unknown)
+    assert bundle.latest(models).name == "2026-03-02"
+
+
+def test_a_bundle_is_named_by_its_version_or_its_folder(
+    models: Path, booster: xgboost.Booster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = published(tmp_path_factory.mktemp("elsewhere"), booster, "other")
+    assert bundle.chosen(models, "2026-03-01") == models / "2026-03-01"
+    assert bundle.chosen(models, str(elsewhere)) == elsewhere
+    assert bundle.chosen(models, None) == models / "2026-03-01"
+    with pytest.raises(BundleError, match=r"no bundle 2027: .*there are 2026-03-01"):
+        bundle.chosen(models, "2027")
 
 
 def test_without_a_bundle_the_message_names_the_verb_that_makes_one(tmp_path: Path) -> None:
