@@ -11,10 +11,16 @@ import click
 
 @click.command(short_help="Answer ranking requests over gRPC.")
 @click.option(
-    "--bundle", type=click.Path(path_type=Path), help="The bundle's folder. [default: promoted or newest]"
+    "--bundle", help="A version of the workspace, or a bundle's folder. [default: promoted or newest]"
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=50051, show_default=True, help="Port to listen on; 0 picks a free one.")
+@click.option(
+    "--port",
+    default=50051,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="Port to listen on; 0 picks a free one.",
+)
 @click.option("--redis", "redis_url", envvar="MARQUEE_REDIS_URL", help="The Redis that holds the features.")
 @click.option(
     "--log", type=click.Path(path_type=Path), help="Folder of the serving log. [default: the workspace's]"
@@ -24,7 +30,7 @@ import click
     "--settings", type=click.Path(path_type=Path), help="Settings file. [default: service.toml if there]"
 )
 def serve(
-    bundle: Path | None,
+    bundle: str | None,
     host: str,
     port: int,
     redis_url: str | None,
@@ -38,9 +44,10 @@ def serve(
     """
     from feature_repo.errors import SettingError
     from feature_repo.workspace import Workspace
-    from ranking_service.bundle import latest
+    from ranking_service.bundle import chosen
     from ranking_service.online.server import RankingServer
     from ranking_service.online.settings import SETTINGS_FILE, read_settings
+    from ranking_service.online.start_up import doubts
 
     if not redis_url:
         raise SettingError(
@@ -52,13 +59,15 @@ def serve(
     workspace = Workspace.from_environment()
     beside = workspace.home / SETTINGS_FILE
     server = RankingServer.start(
-        bundle or latest(workspace.models),
+        chosen(workspace.models, bundle),
         redis_url=redis_url,
         settings=read_settings(settings or (beside if beside.exists() else None)),
         log_folder=None if no_log else log or workspace.serving_log,
         host=host,
         port=port,
     )
+    for doubt in doubts(server.servicer.ranker):
+        click.echo(f"warning: {doubt}", err=True)
     click.echo(f"serving bundle {server.servicer.ranker.bundle.version} on {server.address}")
     stopping.wait()
     counts = server.stop()  # before any print: whoever read our output may be gone

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import redis
 import xgboost
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -32,6 +33,7 @@ from ranking_service.client import DeadlineError, RankingClient, UnavailableErro
 from ranking_service.contract import TransformPlan
 from ranking_service.online.server import SERVICE, RankingServer
 from ranking_service.online.settings import RedisSettings, ServiceSettings
+from ranking_service.online.start_up import doubts, open_ranker
 from ranking_service.proto import ranking_pb2
 
 SETTINGS = ServiceSettings(candidate_limit=50, redis=RedisSettings(1.0, 1.0))
@@ -295,7 +297,7 @@ def test_start_up_reports_every_problem_at_once(online_world: OnlineWorld) -> No
     bundle.publish(online_world.models, version="v2", booster=make_booster(), contract=broken, manifest={})
     with pytest.raises(BundleError) as caught:
         RankingServer.start(online_world.models / "v2", redis_url="redis://127.0.0.1:1", settings=SETTINGS)
-    assert "transform vanished" in str(caught.value)
+    assert "transforms vanished" in str(caught.value)
     assert "Redis at 127.0.0.1:1" in str(caught.value)
 
 
@@ -332,6 +334,32 @@ def test_a_taken_port_is_an_error(online_world: OnlineWorld) -> None:
             settings=SETTINGS,
             port=taken.getsockname()[1],
         )
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999])
+def test_a_port_that_is_none_is_an_error(online_world: OnlineWorld, port: int) -> None:
+    with pytest.raises(SettingError, match=f"port {port} is not between 0 and 65535"):
+        RankingServer.start(
+            online_world.bundle, redis_url=online_world.redis_url, settings=SETTINGS, port=port
+        )
+
+
+def test_a_redis_without_rows_of_the_project_is_told(online_world: OnlineWorld) -> None:
+    client: Any = redis.Redis.from_url(online_world.redis_url)
+
+    def told() -> list[str]:
+        return list(
+            doubts(open_ranker(online_world.bundle, redis_url=online_world.redis_url, settings=SETTINGS))
+        )
+
+    assert told() == []
+    client.flushdb()
+    client.mset({f"somebody else's {number}": "x" for number in range(5_000)})
+    (sentence,) = told()
+    assert "holds no rows of project rank" in sentence
+    assert "marquee features materialize" in sentence
+    online_world.write("user_stats", {"user_id": "ann"}, {"user_activity": 1.5})
+    assert told() == []
 
 
 @pytest.fixture
@@ -383,6 +411,8 @@ def test_the_command_serves_until_told_to_stop_and_leaves_a_whole_log(
         (["serve"], 2, "MARQUEE_REDIS_URL"),
         (["serve", "--redis", "redis://127.0.0.1:1"], 1, "marquee model train"),
         (["serve", "--redis", "nonsense"], 1, "marquee model train"),
+        (["serve", "--port", "99999"], 2, "0<=x<=65535"),
+        (["serve", "--redis", "redis://127.0.0.1:1", "--bundle", "v9"], 1, "no bundle v9"),
     ],
 )
 def test_the_command_line_says_what_is_wrong_without_a_traceback(

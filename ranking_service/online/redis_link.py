@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from feature_repo.errors import OnlineStoreError, SettingError
 
+SCANS, KEYS_PER_SCAN = 50, 2_000
 PING = b"*1\r\n$4\r\nPING\r\n"
 
 
@@ -66,6 +67,22 @@ class RedisLink:
     def ping(self) -> None:
         """Raises OnlineStoreError when the server does not answer in time."""
         self.exchange(PING, 1)
+
+    def holds_key_like(self, pattern: bytes) -> bool | None:
+        """Whether there is a key of the pattern; None when a look at some 100,000 keys did not tell.
+
+        Raises OnlineStoreError.
+        """
+        cursor = b"0"
+        for _ in range(SCANS):
+            arguments = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % KEYS_PER_SCAN)
+            bulk = b"".join(b"$%d\r\n%s\r\n" % (len(argument), argument) for argument in arguments)
+            ((cursor, keys),) = self.exchange(b"*%d\r\n%s" % (len(arguments), bulk), 1)
+            if keys:
+                return True
+            if cursor == b"0":
+                return False
+        return None
 
     def close(self) -> None:
         self.pool.disconnect()

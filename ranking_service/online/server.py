@@ -28,6 +28,8 @@ STATUS = {
 }
 """The one table from errors to gRPC status; any other MarqueeError is INTERNAL."""
 
+LAST_PORT = 65_535
+
 
 @dataclass(frozen=True)
 class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
@@ -86,6 +88,10 @@ class RankingServer:
 
         Raises BundleError, OnlineStoreError or SettingError.
         """
+        if not 0 <= port <= LAST_PORT:
+            raise SettingError(
+                f"port {port} is not between 0 and {LAST_PORT}; choose a free one, or 0 for any"
+            )
         ranker = open_ranker(bundle, redis_url=redis_url, settings=settings)
         workers = ThreadPoolExecutor(settings.worker_threads, "rank")
         server = grpc.server(

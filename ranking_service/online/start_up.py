@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_repo.errors import BundleError, MarqueeError
-from feature_repo.transforms import TRANSFORMS
+from feature_repo.errors import BundleError, MarqueeError, OnlineStoreError
 from ranking_service.bundle import Bundle, load
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.redis_link import RedisLink
@@ -16,7 +15,7 @@ from ranking_service.online.request import RankRequest
 from ranking_service.online.serving_log_tables import check_names
 from ranking_service.online.settings import ServiceSettings
 from ranking_service.online.stock_redis_reader import StockRedisReader
-from ranking_service.transform_code import WAY_OUT, changed_transforms
+from ranking_service.transform_code import code_problems
 
 
 def open_ranker(path: Path, *, redis_url: str, settings: ServiceSettings) -> Ranker:
@@ -41,19 +40,24 @@ def open_ranker(path: Path, *, redis_url: str, settings: ServiceSettings) -> Ran
     return ranker
 
 
+def doubts(ranker: Ranker) -> Iterator[str]:
+    """What does not keep a ranker from starting, but makes its answers poor."""
+    reader = ranker.reader
+    try:
+        has_rows = reader.has_rows()
+    except OnlineStoreError as error:
+        yield f"whether there are rows cannot be seen: {error}"
+        return
+    if has_rows is False:
+        yield (
+            f"Redis at {reader.link.address} holds no rows of project {reader.project}: every answer is made of "
+            "defaults; run `marquee features materialize`"
+        )
+
+
 def _bundle_problems(bundle: Bundle, link: RedisLink) -> Iterator[MarqueeError]:
     contract = bundle.contract
-    for plan in contract.transforms:
-        if plan.name not in TRANSFORMS:
-            yield BundleError(
-                f"bundle {bundle.version} needs the transform {plan.name}, which feature_repo/transforms.py "
-                "lacks; restore it or retrain with `marquee model train`"
-            )
-    changed = changed_transforms(contract)
-    if changed:
-        yield BundleError(
-            f"bundle {bundle.version} was trained with other code of the transforms {', '.join(changed)}; {WAY_OUT}"
-        )
+    yield from code_problems(bundle.version, contract)
     for check in (lambda: StockRedisReader.compile(contract, link), lambda: check_names(contract)):
         try:
             check()

@@ -43,6 +43,7 @@ class StockRedisReader:
     """Reads the views of one contract; thread-safe."""
 
     link: RedisLink
+    project: str
     groups: dict[tuple[str, ...], _Group]
     """By join keys."""
 
@@ -59,7 +60,9 @@ class StockRedisReader:
         grouped = {keys: [view for view in contract.views if view.join_keys == keys] for keys in served}
         project = contract.project
         return cls(
-            link, {keys: _Group.compile(keys, views, project) for keys, views in grouped.items() if views}
+            link,
+            project,
+            {keys: _Group.compile(keys, views, project) for keys, views in grouped.items() if views},
         )
 
     def fetch(self, user_id: str, item_ids: Sequence[str], *, at: float) -> Fetched:
@@ -76,6 +79,10 @@ class StockRedisReader:
             rows[keys] = group.rows(replies[start:end], at)
             start = end
         return Fetched(len(item_ids), *(rows.get(keys, NO_ROWS) for keys in (USER, ITEM, PAIR)))
+
+    def has_rows(self) -> bool | None:
+        """Whether Redis holds a row of the project; None when a short look did not tell. Raises OnlineStoreError."""
+        return self.link.holds_key_like(b"*" + self.project.encode())
 
     def plain_reads(self, user_id: str, item_ids: Sequence[str]) -> list[tuple[bytes, tuple[bytes, ...]]]:
         """Key and hash fields of every HMGET that `fetch` would send: what a benchmark reads as its floor."""
