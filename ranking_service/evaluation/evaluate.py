@@ -17,7 +17,6 @@ from ranking_service.evaluation.metrics import (
     auc,
     calibration,
     calibration_error,
-    grouped_auc,
     list_aucs,
 )
 
@@ -136,6 +135,3 @@ def calibration_report(label: Floats, score: Floats) -> dict[str, Any]:
     """Expected calibration error and the reliability table behind it."""
     table = calibration(label, score)
     return {"expected_calibration_error": calibration_error(table), "bins": table}
-
-
-__all__ = ["METRICS", "Figures", "Interval", "TestRows", "calibration_report", "evaluate", "grouped_auc"]
