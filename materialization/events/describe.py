@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from materialization.events.schemas import TABLES
-from materialization.events.store import EventStore
+from materialization.events.store import EventStore, reading
 
 LABELS = tuple(field.name for field in TABLES["exposures"] if pa.types.is_boolean(field.type))
 SHOWN_RATES = ("click", "long_view", "completed", "like")
@@ -68,10 +68,10 @@ class Description:
 
 
 def describe(store: EventStore) -> Description:
-    """Read the store once. Raises MissingInputError while it is empty."""
+    """Read the store once. Raises MissingInputError while it is empty, EventDataError naming a damaged file."""
     source = store.source()
     first, last = store.span()
-    with duckdb.connect() as connection:
+    with reading(store.root), duckdb.connect() as connection:
         users, items, requests, *rates = _rows(connection, _totals(store))[0]
         surfaces = _rows(connection, _by_surface(store))
         tables = tuple(_table(connection, store, name) for name in store.tables())
@@ -120,7 +120,7 @@ def _table(connection: duckdb.DuckDBPyConnection, store: EventStore, name: str) 
     counts = ", ".join(f'count("{column}")' for column in TABLES[name].names)
     sql = f"select count(*), {counts} from read_parquet(?, hive_partitioning=false)"
     rows, *present = _rows(connection, (sql, store.glob(name)))[0]
-    files = list((store.root / name).glob("date=*/*.parquet"))
+    files = store.files(name)
     return TableSummary(
         name=name,
         rows=rows,

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -85,14 +86,18 @@ class EventStore:
                 "or `marquee events import`"
             )
         try:
-            source = cast(Source, json.loads(path.read_text(encoding="utf-8")))
+            source = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as problem:
             raise EventDataError(f"{path} is damaged ({problem}); import or simulate again") from problem
-        if source["format"] != FORMAT:
-            raise EventDataError(
-                f"{path} has format {source['format']}, expected {FORMAT}; import or simulate again"
+        found = source.get("format") if isinstance(source, dict) else None
+        if found != FORMAT or (missing := Source.__required_keys__ - source.keys()):
+            what = (
+                f"format {found}, expected {FORMAT}"
+                if found != FORMAT
+                else f"no {', '.join(sorted(missing))}"
             )
-        return source
+            raise EventDataError(f"{path} has {what}; import or simulate again")
+        return cast(Source, source)
 
     def span(self) -> tuple[datetime, datetime]:
         """Event time of the first and of the last exposure."""
@@ -104,14 +109,30 @@ class EventStore:
         self.source()
         return tuple(TABLES)
 
+    def files(self, table: str) -> list[Path]:
+        """A table's files in partition order. Raises EventDataError naming one that is missing or damaged."""
+        files = sorted(self._folder(table).glob("date=*/*.parquet"), key=_partition_order)
+        found = sum(map(_rows, files))
+        expected = self.source()["rows"][table]
+        if found != expected or not files:
+            raise EventDataError(
+                f"{self.root / table} has {found} rows in {len(files)} files, expected {expected} rows; "
+                "import or simulate again"
+            )
+        return files
+
     def glob(self, table: str) -> str:
         """File pattern for DuckDB; pass `hive_partitioning=false` to leave out the folder's `date`."""
+        self.files(table)
         return str(self._folder(table) / "date=*" / "*.parquet")
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A whole table, in partition order. For evaluation and tests; features read through `glob`."""
-        files = sorted(self._folder(table).glob("date=*/*.parquet"), key=_partition_order)
-        parts = [pq.ParquetFile(file).read(columns=list(columns) if columns else None) for file in files]
+        with reading(self.root):
+            parts = [
+                pq.ParquetFile(file).read(columns=list(columns) if columns else None)
+                for file in self.files(table)
+            ]
         return pa.concat_tables(parts)
 
     def quarantined(self, table: str) -> pa.Table | None:
@@ -133,6 +154,26 @@ class EventStore:
             raise EventDataError(
                 f"{self.root} exists and is not an event store; move it away, or choose another MARQUEE_HOME"
             )
+
+
+@contextmanager
+def reading(place: Path) -> Iterator[None]:
+    """Around a read of event files: damage that only reading finds becomes an EventDataError."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as problem:
+        raise EventDataError(
+            f"{place} holds a damaged file ({str(problem).strip().splitlines()[0]}); import or simulate again"
+        ) from problem
+
+
+def _rows(file: Path) -> int:
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (pa.ArrowException, OSError) as problem:
+        raise EventDataError(
+            f"{file} is truncated or not a parquet file ({problem}); import or simulate again"
+        ) from problem
 
 
 def _partition_order(file: Path) -> tuple[str, int]:
