@@ -9,21 +9,27 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import duckdb
+import pyarrow as pa
 import yaml
 from feast import FeatureStore, Field, OnDemandFeatureView, RepoConfig
+from feast.protos.feast.core.Registry_pb2 import Registry
+from google.protobuf.message import DecodeError
 from redis.exceptions import RedisError
 
 from feature_repo.errors import FeatureError, MissingInputError, OnlineStoreError, SettingError
 from feature_repo.workspace import FEATURE_REPO, HOME_VARIABLE, REDIS_VARIABLE, Workspace
 from materialization.declared import BatchView, batch_views
+from materialization.feature_build.snapshot import partitions
 from materialization.progress import Report, silent
 
 SETTINGS = FEATURE_REPO / "feature_store.yaml"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STALEST = timedelta(days=2)
 """How far before its end a full materialization looks back where a view has no ttl."""
 
@@ -44,12 +50,18 @@ def effective_settings(workspace: Workspace, url: str | None) -> dict[str, Any]:
 
 def connection_string(url: str) -> str:
     """A Redis URL in the form Feast's Redis store wants; raises SettingError for what it cannot express."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-        raise SettingError(
-            f"{REDIS_VARIABLE}={url!r} is not of the form redis://[user:password@]host:port/db"
-        )
-    options: dict[str, Any] = {"db": int(parts.path.strip("/") or 0), "ssl": parts.scheme == "rediss"}
+    form = f"{REDIS_VARIABLE} is not of the form redis://[user:password@]host:port/db"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 6379
+    except ValueError as error:
+        raise SettingError(f"{form}: {error}") from error
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or ":" in parts.hostname:
+        raise SettingError(f"{form}: found scheme {parts.scheme!r} and host {parts.hostname!r}")
+    database = parts.path.removeprefix("/") or "0"
+    if not (database.isascii() and database.isdecimal()):
+        raise SettingError(f"{form}: the database is {database!r}, expected a number such as 0")
+    options: dict[str, Any] = {"db": int(database), "ssl": parts.scheme == "rediss"}
     options |= {
         key: unquote(value)
         for key, value in (("username", parts.username), ("password", parts.password))
@@ -60,7 +72,7 @@ def connection_string(url: str) -> str:
             f"{REDIS_VARIABLE}: Feast's Redis store takes no user or password with a comma in it"
         )
     listed = ",".join(f"{key}={json.dumps(value)}" for key, value in options.items())
-    return f"{parts.hostname}:{parts.port or 6379},{listed}"
+    return f"{parts.hostname}:{port},{listed}"
 
 
 def repo_config(workspace: Workspace) -> RepoConfig:
@@ -76,13 +88,26 @@ def repo_config(workspace: Workspace) -> RepoConfig:
 
 
 def open_store(workspace: Workspace) -> FeatureStore:
-    """The applied store. Raises MissingInputError before the first apply."""
+    """The applied store. Raises MissingInputError before the first apply, or where the registry is damaged."""
     if not workspace.registry.is_file():
         raise MissingInputError(
             f"nothing is applied in {workspace.home}; run `marquee features apply` (or `feast apply` in feature_repo/)"
         )
+    _check_registry(workspace)
     with _quiet():
         return FeatureStore(config=repo_config(workspace))
+
+
+def _check_registry(workspace: Workspace) -> None:
+    if not workspace.registry.exists():
+        return
+    try:
+        Registry.FromString(workspace.registry.read_bytes())
+    except DecodeError as error:
+        raise MissingInputError(
+            f"{workspace.registry} is damaged, not a Feast registry ({error}); delete it, then run "
+            "`marquee features apply`"
+        ) from error
 
 
 def registered_on_demand_views(store: FeatureStore) -> list[OnDemandFeatureView]:
@@ -109,6 +134,7 @@ def plan_definitions(workspace: Workspace) -> str:
 def run_feast(workspace: Workspace, *arguments: str) -> str:
     """Feast's own command line on the effective settings, in a process of its own: it imports files by folder."""
     repo_config(workspace)
+    _check_registry(workspace)
     command = [sys.executable, "-W", "ignore", "-c", "from feast.cli.cli import cli; cli()"]
     settings = workspace.home / "feature_store.yaml"
     finished = subprocess.run(
@@ -125,11 +151,12 @@ def run_feast(workspace: Workspace, *arguments: str) -> str:
 
 def newest_snapshot(workspace: Workspace) -> datetime:
     """Instant of the newest built partition of any view. Raises MissingInputError before the first build."""
-    paths = workspace.features.glob("*/date=*/*.parquet")
-    newest = max((f"{path.parent.name.removeprefix('date=')}T{path.stem}" for path in paths), default=None)
+    newest = max(
+        (as_of for folder in workspace.features.glob("*") for as_of in partitions(folder)), default=None
+    )
     if newest is None:
         raise MissingInputError(f"no snapshots in {workspace.features}; run `marquee features build`")
-    return datetime.strptime(newest, "%Y-%m-%dT%H%M").replace(tzinfo=UTC)
+    return newest
 
 
 def materialize(
@@ -143,30 +170,68 @@ def materialize(
     """`feast materialize`: bring the newest row of every entity in [start, end] into Redis; all views unless named.
 
     Without `start`, a view is read back as far as its ttl: an older row could not be served anyway.
+    Raises MissingInputError where no snapshot lies in the range, SettingError for a backward one or without a Redis.
     """
-    store = open_store(workspace)
-    for view in _reported(views, report):
-        since = start or end - (view.view.ttl or STALEST)
+    if start is not None and end < start:
+        raise SettingError(f"the range ends at {end.isoformat()}, before its start {start.isoformat()}")
+    store = _writable_store(workspace)
+    chosen = _chosen(views)
+    since = {view.name: start or end - (view.view.ttl or STALEST) for view in chosen}
+    _check_snapshots(workspace, since, end)
+    for view in _reported(chosen, report):
         with _answering(view):
-            store.materialize(since, end, feature_views=[view.name])
+            store.materialize(since[view.name], end, feature_views=[view.name])
 
 
 def materialize_incremental(
     workspace: Workspace, *, end: datetime, views: Sequence[str] = (), report: Report = silent
 ) -> None:
-    """`feast materialize-incremental`: from each view's last end to `end`."""
-    store = open_store(workspace)
-    for view in _reported(views, report):
+    """`feast materialize-incremental`: from each view's last end to `end`.
+
+    Raises MissingInputError where no snapshot is as old as `end`, SettingError without a Redis.
+    """
+    store = _writable_store(workspace)
+    chosen = _chosen(views)
+    _check_snapshots(workspace, {view.name: EPOCH for view in chosen}, end)
+    for view in _reported(chosen, report):
         with _answering(view):
             store.materialize_incremental(end, feature_views=[view.name])
 
 
-def _reported(names: Sequence[str], report: Report) -> Iterator[BatchView]:
+def _writable_store(workspace: Workspace) -> FeatureStore:
+    """Feast's own default would be whatever listens on this machine."""
+    if redis_url() is None:
+        raise SettingError(f"no Redis named; set {REDIS_VARIABLE}, such as redis://127.0.0.1:6379/0")
+    return open_store(workspace)
+
+
+def _check_snapshots(workspace: Workspace, since: Mapping[str, datetime], end: datetime) -> None:
+    """Every view has snapshots, and at least one view has one in its range."""
+    found = {name: sorted(partitions(workspace.feature_path(name))) for name in since}
+    unbuilt = [name for name, instants in found.items() if not instants]
+    if unbuilt:
+        raise MissingInputError(
+            f"no snapshots of {', '.join(unbuilt)} in {workspace.features}; run `marquee features build`"
+        )
+    if not any(since[name] <= at <= end for name, instants in found.items() for at in instants):
+        first = min(instants[0] for instants in found.values())
+        last = max(instants[-1] for instants in found.values())
+        raise MissingInputError(
+            f"no snapshot lies between {min(since.values()):%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M}, those in "
+            f"{workspace.features} between {first:%Y-%m-%d %H:%M} and {last:%Y-%m-%d %H:%M} UTC; choose another "
+            "range, or run `marquee features build`"
+        )
+
+
+def _chosen(names: Sequence[str]) -> list[BatchView]:
     known = {view.name: view for view in batch_views()}
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise FeatureError(f"no view named {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen = [known[name] for name in names or known]
+    return [known[name] for name in names or known]
+
+
+def _reported(chosen: Sequence[BatchView], report: Report) -> Iterator[BatchView]:
     for done, view in enumerate(chosen):
         report("materializing views", done, len(chosen))
         yield view
@@ -175,13 +240,30 @@ def _reported(names: Sequence[str], report: Report) -> Iterator[BatchView]:
 
 @contextlib.contextmanager
 def _answering(view: BatchView) -> Iterator[None]:
-    """Feast's own prints aside; a Redis that does not answer is our error, naming the view."""
+    """Feast's own prints aside; a Redis that does not answer or a damaged partition is our error, naming the view."""
     try:
-        with _quiet(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            _quiet(),
+            reading_features(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             yield
     except RedisError as error:
         raise OnlineStoreError(
             f"materializing {view.name}: Redis does not answer ({error}); is {REDIS_VARIABLE} right?"
+        ) from error
+
+
+@contextlib.contextmanager
+def reading_features() -> Iterator[None]:
+    """Around a read of the offline store: a missing or damaged partition becomes a FeatureError."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise FeatureError(
+            f"a feature partition is missing or damaged ({str(error).strip().splitlines()[0]}); delete the damaged "
+            "file if there is one, then run `marquee features build`"
         ) from error
 
 

@@ -15,6 +15,7 @@ from feature_repo.columns import Columns
 from feature_repo.errors import TrainingDataError
 from feature_repo.frames import columns_from_table
 from materialization.events.schemas import TIMESTAMP
+from materialization.feast_store import reading_features
 from ranking_service.assemble import assemble
 from ranking_service.contract import Contract
 
@@ -30,11 +31,12 @@ def training_join(store: FeatureStore, contract: Contract, requests: pa.Table) -
 
     `requests` has user_id, item_id, request_timestamp and may have more, which is kept. Same rows, same order:
     each row carries an explicit id through Feast's join, so rows that share keys and time stay apart.
-    Raises TrainingDataError if Feast's answer is not exactly those rows.
+    Raises TrainingDataError if Feast's answer is not exactly those rows, FeatureError where a view's partitions are
+    missing or damaged.
     """
     entity = _entity_table(requests).to_pandas()
     references = [f"{view.name}:{field.name}" for view in contract.views for field in view.fields]
-    with warnings.catch_warnings():
+    with reading_features(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         joined = store.get_historical_features(entity, references).to_arrow()
     features = _in_request_order(joined, len(requests)).select([ref.split(":")[1] for ref in references])
