@@ -15,10 +15,14 @@ from types import TracebackType
 
 import grpc
 
-from feature_repo.errors import MarqueeError, RequestError
+from feature_repo.errors import MarqueeError, RequestError, SettingError
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 
 TIMEOUT_SECONDS = 1.0
+TARGET_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "xds:")
+LARGEST_COUNT = 2**32 - 1
+LATEST_SECONDS = 253_402_300_799
+"""The proto's timestamps end with the year 9999."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -91,7 +95,11 @@ class RankingClient:
 
     @classmethod
     def connect(cls, address: str) -> RankingClient:
-        """`address` is host:port. The first call connects."""
+        """`address` is host:port, or any target with a scheme that gRPC knows. The first call connects.
+
+        Raises SettingError for an address that is neither.
+        """
+        _check_address(address)
         return cls(address, grpc.insecure_channel(address))
 
     def rank(
@@ -113,6 +121,13 @@ class RankingClient:
 
         Raises RequestError, DeadlineError after `timeout` seconds, UnavailableError, or CallError.
         """
+        _check_count("limit", limit)
+        if session_position is not None:
+            _check_count("session_position", session_position)
+        for field, text in (("user_id", user_id), ("candidate_ids", "".join(candidate_ids))):
+            _check_text(field, text)
+        for field, text in (("surface", surface), ("device", device), ("request_id", request_id)):
+            _check_text(field, text)
         context = ranking_pb2.Context(surface=surface, device=device, session_position=session_position)
         if at is not None:
             _set_time(context, at)
@@ -149,14 +164,37 @@ class RankingClient:
         self.close()
 
 
+def _check_address(address: str) -> None:
+    """gRPC itself takes a port modulo 65536, and an address without one as port 443."""
+    if address.startswith(TARGET_SCHEMES):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 2**16:
+        raise SettingError(f"address {address!r} is not host:port, such as 127.0.0.1:50051")
+
+
+def _check_count(field: str, count: int) -> None:
+    if not 0 <= count <= LARGEST_COUNT:
+        raise RequestError(field, f"{count} is out of range; expected 0 or more, at most {LARGEST_COUNT}")
+
+
+def _check_text(field: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(field, f"{text!r} is not text that UTF-8 can hold ({error.reason})") from error
+
+
 def _set_time(context: ranking_pb2.Context, at: datetime | float) -> None:
     """To the microsecond."""
     if isinstance(at, datetime):
         if at.tzinfo is None:
             raise RequestError("at", f"{at} has no time zone; use an aware datetime")
         micros = (at - EPOCH) // timedelta(microseconds=1)
-    else:
+    elif 0 <= at <= LATEST_SECONDS:
         micros = round(at * 1e6)
+    else:
+        raise RequestError("at", f"{at} is no Unix time in seconds from 1970 to 9999")
     context.request_time.seconds, rest = divmod(micros, 10**6)
     context.request_time.nanos = rest * 1000
 
