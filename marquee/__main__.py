@@ -53,6 +53,13 @@ def run(arguments: list[str]) -> int:
     except MarqueeError as error:
         click.echo(f"error: {error}", err=True)
         return 2 if isinstance(error, USAGE_ERRORS) else 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        click.echo(
+            f"error: {place}{error.strerror or error}; check the place, its permissions and free space",
+            err=True,
+        )
+        return 1
     return code if isinstance(code, int) else 0
 
 

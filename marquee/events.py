@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from marquee.lazy import LazyGroup, Verb
+from marquee.terminal import DAY
 
 if TYPE_CHECKING:
     from materialization.events.store import EventStore
@@ -62,11 +63,25 @@ def movietweetings(folder: Path) -> None:
 
 
 @click.command()
-@click.option("--users", default=2000, show_default=True, help="People who come during the period.")
-@click.option("--items", default=2000, show_default=True, help="Titles in the catalogue by its end.")
-@click.option("--days", default=14, show_default=True, help="Length in days.")
-@click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
-@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC) [default: 2024-03-04]")
+@click.option(
+    "--users",
+    default=2000,
+    show_default=True,
+    type=click.IntRange(1, 10_000_000),
+    help="People who come during the period.",
+)
+@click.option(
+    "--items",
+    default=2000,
+    show_default=True,
+    type=click.IntRange(1, 10_000_000),
+    help="Titles in the catalogue by its end.",
+)
+@click.option("--days", default=14, show_default=True, type=click.IntRange(1, 3660), help="Length in days.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same seed, same bytes."
+)
+@click.option("--start", type=DAY, help="First day (UTC) [default: 2024-03-04]")
 def simulate(users: int, items: int, days: int, seed: int, start: datetime | None) -> None:
     """Replace the workspace's events by those of a made-up service whose true preferences are known."""
     from marquee.terminal import console
@@ -74,9 +89,8 @@ def simulate(users: int, items: int, days: int, seed: int, start: datetime | Non
     from materialization.simulator.run import START
     from materialization.simulator.run import simulate as run
 
-    first = start.replace(tzinfo=UTC) if start else START
     with bars(console) as progress:
-        run(_store(), users=users, items=items, days=days, seed=seed, start=first, progress=progress)
+        run(_store(), users=users, items=items, days=days, seed=seed, start=start or START, progress=progress)
     _show()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import click
 
 from marquee.lazy import LazyGroup, Verb
-from marquee.terminal import INSTANT, console
+from marquee.terminal import INSTANT, INTERVAL, check_range, console
 
 features = LazyGroup(
     "features",
@@ -24,6 +24,24 @@ features = LazyGroup(
     },
     help="Check, apply, build and materialize the features that feature_repo/ declares.",
 )
+
+
+class ViewName(click.ParamType[str]):
+    """The name of a declared batch view."""
+
+    name = "view"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises a usage error for any other name."""
+        from materialization.declared import batch_views
+
+        known = [view.name for view in batch_views()]
+        if value not in known:
+            self.fail(f"no view named {value}; there are {', '.join(known)}", param, ctx)
+        return value
+
+
+VIEW = ViewName()
 
 
 @click.command()
@@ -59,7 +77,7 @@ def apply() -> None:
     with console.status("feast apply"):
         printed = apply_definitions(workspace)
     console.print(printed.strip(), markup=False)
-    console.print(f"registered in {workspace.registry}; next: marquee model train")
+    console.print(f"registered in {workspace.registry}; next: marquee model train", markup=False)
 
 
 @click.command()
@@ -70,18 +88,28 @@ def apply() -> None:
     "--to", "end", type=INSTANT, help="Last snapshot [default: first midnight after the last event]"
 )
 @click.option(
-    "--every", default="6h", show_default=True, help="Step; a view with a longer cadence is built less often."
+    "--every",
+    type=INTERVAL,
+    default="6h",
+    show_default=True,
+    help="Step; a view with a longer cadence is built less often.",
 )
-@click.option("--view", "views", multiple=True, help="Only this view (repeatable).")
+@click.option("--view", "views", type=VIEW, multiple=True, help="Only this view (repeatable).")
 @click.option(
     "--memory-limit", default="2GB", show_default=True, help="Per worker; beyond it DuckDB spills to disk."
 )
-@click.option("--workers", default=2, show_default=True, help="Snapshots computed at once.")
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="Snapshots computed at once.",
+)
 @click.option("--fresh", is_flag=True, help="Forget what was built before.")
 def build(
     start: datetime | None,
     end: datetime | None,
-    every: str,
+    every: timedelta,
     views: tuple[str, ...],
     memory_limit: str,
     workers: int,
@@ -91,8 +119,9 @@ def build(
 
     Only what is missing, or whose events or SQL changed, is computed. Safe to interrupt and to run again.
     """
+    check_range(start, end)
+
     from feature_repo.workspace import Workspace
-    from materialization.declared import parse_interval
     from materialization.feature_build.build import build_features
     from materialization.feature_build.summary import render
     from materialization.progress import bars
@@ -102,7 +131,7 @@ def build(
             Workspace.from_environment(),
             start=start,
             end=end,
-            every=parse_interval(every),
+            every=every,
             views=views,
             memory_limit=memory_limit,
             workers=workers,
@@ -119,18 +148,20 @@ def build(
 @click.option(
     "--incremental", is_flag=True, help="From each view's last end (feast materialize-incremental)."
 )
-@click.option("--view", "views", multiple=True, help="Only this view (repeatable).")
+@click.option("--view", "views", type=VIEW, multiple=True, help="Only this view (repeatable).")
 def materialize(
     end: datetime | None, start: datetime | None, incremental: bool, views: tuple[str, ...]
 ) -> None:
     """Bring the newest row of every entity into Redis, where the ranking service reads it."""
+    if incremental and start is not None:
+        raise click.UsageError("--incremental knows where to start; leave out --from")
+    check_range(start, end)
+
     from feature_repo.workspace import Workspace
     from materialization.feast_store import materialize as full
     from materialization.feast_store import materialize_incremental, newest_snapshot
     from materialization.progress import bars
 
-    if incremental and start is not None:
-        raise click.UsageError("--incremental knows where to start; leave out --from")
     workspace = Workspace.from_environment()
     until = end or newest_snapshot(workspace)
     with bars(console) as report:

@@ -36,13 +36,39 @@ model = LazyGroup(
     help="What XGBoost optimizes.",
 )
 @click.option(
-    "--validate-days", default=1, show_default=True, help="Days before the test days that stop the training."
+    "--validate-days",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 3660),
+    help="Days before the test days that stop the training.",
 )
-@click.option("--test-days", default=3, show_default=True, help="Last days, never trained on.")
-@click.option("--rounds", default=1500, show_default=True, help="Most trees.")
-@click.option("--patience", default=60, show_default=True, help="Trees without improvement before stopping.")
-@click.option("--seed", default=0, show_default=True, help="Of row and column sampling.")
-@click.option("--threads", default=0, help="XGBoost threads [default: every core]")
+@click.option(
+    "--test-days",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 3660),
+    help="Last days, never trained on.",
+)
+@click.option(
+    "--rounds", default=1500, show_default=True, type=click.IntRange(1, 1_000_000), help="Most trees."
+)
+@click.option(
+    "--patience",
+    default=60,
+    show_default=True,
+    type=click.IntRange(1, 1_000_000),
+    help="Trees without improvement before stopping.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**31 - 1),
+    help="Of row and column sampling.",
+)
+@click.option(
+    "--threads", default=0, type=click.IntRange(0, 1024), help="XGBoost threads [default: every core]"
+)
 def train(
     service: str,
     label: str | None,
@@ -86,8 +112,20 @@ def train(
 
 @click.command()
 @click.option("--bundle", "named", help="A version, or a bundle's folder [default: the promoted or newest]")
-@click.option("--resamples", default=200, show_default=True, help="Bootstrap resamplings of the users.")
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap and the random baseline.")
+@click.option(
+    "--resamples",
+    default=200,
+    show_default=True,
+    type=click.IntRange(1, 100_000),
+    help="Bootstrap resamplings of the users.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Of the bootstrap and the random baseline.",
+)
 def evaluate(named: str | None, resamples: int, seed: int) -> None:
     """Judge a bundle on its test days, next to baselines and, on simulated events, the best possible ranking."""
     from feature_repo.workspace import Workspace

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from marquee.lazy import LazyGroup, Verb
-from marquee.terminal import INSTANT, console
+from marquee.terminal import DAY, INSTANT, check_range, console
 
 skew = LazyGroup(
     "skew",
@@ -19,7 +19,7 @@ skew = LazyGroup(
 
 
 @click.command()
-@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="One UTC day, by the requests' own time.")
+@click.option("--date", type=DAY, help="One UTC day, by the requests' own time.")
 @click.option("--from", "start", type=INSTANT, help="First instant [default: the log's first request]")
 @click.option("--to", "end", type=INSTANT, help="Before this instant [default: after the last request]")
 @click.option("--sample", type=click.IntRange(min=1), help="Most requests, chosen by hash [default: all]")
@@ -51,9 +51,9 @@ def check(
     """
     if date is not None and (start is not None or end is not None):
         raise click.UsageError("--date is a window by itself; leave out --from and --to")
+    check_range(start, end)
     if date is not None:
-        start = date.replace(tzinfo=UTC)
-        end = start + timedelta(days=1)
+        start, end = date, date + timedelta(days=1)
 
     from feature_repo.workspace import Workspace
     from materialization.progress import spoken

@@ -24,6 +24,7 @@ PRELUDE = SQL / "_prelude.sql"
 EVENT_TIMESTAMP = "event_timestamp"
 CREATED_TIMESTAMP = "created_timestamp"
 Scalar = float | str
+LONGEST_INTERVAL = timedelta(days=3660)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -108,11 +109,14 @@ def digest(parts: Sequence[Any]) -> str:
 
 
 def parse_interval(text: str) -> timedelta:
-    """`6h`, `30m` or `1d`; raises FeatureError on anything else."""
-    match = re.fullmatch(r"(\d+)([mhd])", text)
+    """`6h`, `30m` or `1d`, at most ten years; raises FeatureError on anything else."""
+    match = re.fullmatch(r"(\d{1,9})([mhd])", text)
     if match is None:
         raise FeatureError(f"interval {text!r} is not a whole number and m, h or d, such as 6h")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    interval = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if interval > LONGEST_INTERVAL:
+        raise FeatureError(f"interval {text!r} is longer than {LONGEST_INTERVAL.days}d; take a shorter one")
+    return interval
 
 
 def declared_objects() -> dict[str, Any]:
