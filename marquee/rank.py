@@ -30,9 +30,21 @@ SHOWN_REASONS = 3
 @click.option(
     "--at", type=INSTANT, help="Rank as of this instant, such as 2024-03-14T20:00 (UTC). [default: now]"
 )
-@click.option("--limit", default=10, show_default=True, help="How many items to show; 0 shows all.")
+@click.option(
+    "--limit",
+    default=10,
+    show_default=True,
+    type=click.IntRange(0, 100_000),
+    help="How many items to show; 0 shows all.",
+)
 @click.option("--explain", is_flag=True, help="Show what made the scores.")
-@click.option("--timeout", default=1.0, show_default=True, help="Seconds to wait for the answer.")
+@click.option(
+    "--timeout",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.001, 3600),
+    help="Seconds to wait for the answer.",
+)
 def rank(
     user: str,
     candidates: str | None,
@@ -72,36 +84,51 @@ def _candidate_ids(given: str | None, workspace: Workspace) -> list[str]:
 
         return popular_items(workspace, POPULAR_CANDIDATES)
     if given.startswith("@"):
-        lines = Path(given[1:]).read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return _lines(given[1:])
     return given.split(",")
+
+
+def _lines(name: str) -> list[str]:
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(
+            f"{name!r} cannot be read ({error}); name a UTF-8 file with one item id per line",
+            param_hint="--candidates",
+        ) from error
+    found = [line.strip() for line in text.splitlines() if line.strip()]
+    if not found:
+        raise click.BadParameter(f"{name!r} holds no item id; write one per line", param_hint="--candidates")
+    return found
 
 
 def _show(ranking: Ranking, user: str, workspace: Workspace) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from marquee.catalogue import items
 
     known = items(workspace, [item.item_id for item in ranking.items]) if workspace.events.exists() else {}
-    table = Table("rank", "item", "score", title=f"for user {user}", title_justify="left", show_lines=True)
+    table = Table(
+        "rank", "item", "score", title=Text(f"for user {user}"), title_justify="left", show_lines=True
+    )
     if any(item.explanation for item in ranking.items):
         table.add_column("because (effect on the log odds)")
     for item in ranking.items:
-        name = (
-            f"{known[item.item_id].title}\n{', '.join(known[item.item_id].genres)}"
-            if item.item_id in known
-            else ""
-        )
+        shown = known.get(item.item_id)
+        name = f"{shown.title}\n{', '.join(shown.genres)}\n" if shown else ""
         table.add_row(
             str(item.rank + 1),
-            f"{name}\n[dim]{item.item_id}[/dim]".strip(),
+            Text.assemble(name, (item.item_id, "dim")),
             f"{item.score:.4f}",
-            *_reasons(item),
+            *map(Text, _reasons(item)),
         )
     console.print(table)
     micros = ", ".join(f"{stage} {value:,}" for stage, value in ranking.micros.items() if value)
     console.print(f"microseconds: {micros}")
-    console.print(f"request {ranking.request_id}, bundle {ranking.bundle_version}, level {ranking.level}")
+    console.print(
+        f"request {ranking.request_id}, bundle {ranking.bundle_version}, level {ranking.level}", markup=False
+    )
     if ranking.missing_by_view:
         missing = ", ".join(f"{view} {count}" for view, count in ranking.missing_by_view.items())
         console.print(f"candidates without a usable row (defaults took their place): {missing}")
