@@ -13,28 +13,39 @@ from marquee.terminal import console
 
 @click.command("list")
 def list_bundles() -> int:
-    """Every published bundle, oldest first; the one that `marquee serve` takes is marked."""
+    """Every published bundle, oldest first; the one that `marquee serve` takes is marked.
+
+    Bundles that cannot be served by the present code are told one by one; the exit code is 1 if the marked one is
+    among them.
+    """
     from feature_repo.errors import BundleError
     from feature_repo.workspace import Workspace
     from ranking_service.bundle import latest, promoted, versions
 
     models = Workspace.from_environment().models
-    problem = served = mark = ""
+    served = mark = ""
+    problems: list[str] = []
+    is_served = False
     try:
         served = latest(models).name
         mark = "promoted" if promoted(models) else "newest"
     except BundleError as error:
-        problem = str(error)
-    table = Table(title=str(models), title_justify="left")
-    for heading in ("version", "served", "label", "trained until", "features", "validation", "state"):
-        table.add_column(heading, justify="right" if heading == "features" else "left", overflow="fold")
+        problems.append(str(error))
+    table = Table(title=str(models), title_justify="left", box=None, pad_edge=False)
+    for heading in ("version", "served", "label", "trained\nuntil", "features", "validation"):
+        table.add_column(
+            heading, justify="right" if heading == "features" else "left", no_wrap=heading == "version"
+        )
     for version in versions(models):
-        cells = (version, mark if version == served else "", *_told(models / version))
-        table.add_row(*(Text(cell) for cell in cells), style="bold" if version == served else None)
+        cells, troubles = _told(models / version)
+        problems += troubles
+        is_served |= version == served and not troubles
+        row = (version, mark if version == served else "", *cells)
+        table.add_row(*(Text(cell) for cell in row), style="bold" if version == served else None)
     console.print(table)
-    if problem:
-        click.echo(f"error: {problem}", err=True)
-    return 1 if problem else 0
+    for problem in problems:
+        click.echo(f"problem: {problem}", err=True)
+    return 0 if is_served else 1
 
 
 @click.command()
@@ -57,8 +68,8 @@ def promote(version: str) -> None:
     console.print(f"promoted {version}; next: start marquee serve again", markup=False)
 
 
-def _told(path: Path) -> tuple[str, ...]:
-    """Label, end of the training window, features, validation and state of one bundle."""
+def _told(path: Path) -> tuple[tuple[str, ...], list[str]]:
+    """Label, end of the training window, features and validation of one bundle; and what keeps it from serving."""
     from feature_repo.errors import BundleError
     from ranking_service.bundle import load
     from ranking_service.transform_code import code_problems
@@ -66,10 +77,9 @@ def _told(path: Path) -> tuple[str, ...]:
     try:
         bundle = load(path)
     except BundleError as error:
-        return "", "", "", "", str(error)
+        return ("damaged", "", "", ""), [str(error)]
     told = bundle.manifest
     figures = ", ".join(f"{name} {value:.4f}" for name, value in told.get("validation", {}).items())
-    until = str(told.get("split", {}).get("validate_from", ""))[:16]
+    until = str(told.get("split", {}).get("validate_from", ""))[:16].removesuffix("T00:00")
     problems = [str(problem) for problem in code_problems(bundle.version, bundle.contract)]
-    state = "; ".join(problems) or "whole"
-    return str(told.get("label", "")), until, str(len(bundle.contract.features)), figures, state
+    return (str(told.get("label", "")), until, str(len(bundle.contract.features)), figures), problems

@@ -38,7 +38,7 @@ def publish(models: Path, version: str, contract: Contract) -> None:
 
 def shown(capsys: pytest.CaptureFixture[str], version: str) -> str:
     """The table's line of one version."""
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if f" {version} " in line)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == [version])
     return line
 
 
@@ -52,10 +52,9 @@ def test_the_list_tells_what_is_served_and_on_what_it_was_trained(
     for told in (
         "promoted",
         "long_view",
-        "2026-03-01T00:00",
+        "2026-03-01",
         str(len(CONTRACT.features)),
         "auc 0.7512",
-        "whole",
     ):
         assert told in line
     assert bundle.latest(models).name == "v1"
@@ -63,7 +62,7 @@ def test_the_list_tells_what_is_served_and_on_what_it_was_trained(
 
 @pytest.mark.usefixtures("models")
 def test_without_a_promotion_the_newest_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["model", "list"]) == 0
+    assert run(["model", "list"]) == 1, "the newest cannot be served"
     assert "newest" in shown(capsys, "v2")
 
 
@@ -75,7 +74,7 @@ def test_a_bundle_of_other_code_is_told_and_not_promoted(
     assert "other code of the transforms request_context" in capsys.readouterr().err
     assert bundle.latest(models).name == "v1"
     assert run(["model", "list"]) == 0
-    assert "trained with other" in shown(capsys, "v2")
+    assert "bundle v2 was trained with other code" in capsys.readouterr().err
 
 
 def test_a_damaged_or_unknown_bundle_is_not_promoted(
@@ -87,8 +86,10 @@ def test_a_damaged_or_unknown_bundle_is_not_promoted(
     assert run(["model", "promote", "v9"]) == 1
     assert "no version v9; there are v1, v2" in capsys.readouterr().err
     assert not (models / bundle.PROMOTED_FILE).exists()
-    assert run(["model", "list"]) == 0
-    assert "damaged" in capsys.readouterr().out
+    assert run(["model", "list"]) == 1
+    captured = capsys.readouterr()
+    assert "v1" in captured.out
+    assert "model.ubj is damaged" in captured.err
 
 
 def test_a_promotion_that_points_nowhere_does_not_hide_the_list(
