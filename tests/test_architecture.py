@@ -16,46 +16,51 @@ EDGES: dict[str, tuple[str, ...]] = {
     "redis": (
         "materialization/feast_store.py",
         "materialization/private_redis.py",
-        "ranking_service/bench",
+        "ranking_service/bench/rank.py",
         "ranking_service/online/redis_link.py",
-        "ranking_service/online/stock_redis_reader.py",
     ),
     "duckdb": (
         "marquee/catalogue.py",
-        "marquee/demo.py",
         "materialization/events/describe.py",
+        "materialization/events/store.py",
+        "materialization/feast_store.py",
         "materialization/feature_build/snapshot.py",
-        "materialization/feature_check",
+        "materialization/feature_check/query_rules.py",
         "ranking_service/training/labelled.py",
-        "skew_checks",
+        "skew_checks/event_times.py",
     ),
     "grpc": (
-        "ranking_service/bench",
         "ranking_service/client.py",
         "ranking_service/online/server.py",
-        "ranking_service/online/wire.py",
-        "ranking_service/proto",
     ),
     "xgboost": (
-        "ranking_service/bench",
+        "ranking_service/bench/world.py",
         "ranking_service/bundle.py",
         "ranking_service/online/explain.py",
-        "ranking_service/online/ranker.py",
         "ranking_service/training/train.py",
-        "skew_checks",
     ),
     "feast": (
-        "feature_repo",
+        "feature_repo/entities.py",
+        "feature_repo/fields.py",
+        "feature_repo/interaction_views.py",
+        "feature_repo/item_views.py",
+        "feature_repo/request_time.py",
+        "feature_repo/services.py",
+        "feature_repo/sources.py",
+        "feature_repo/user_views.py",
         "materialization/declared.py",
         "materialization/feast_store.py",
-        "materialization/feature_check",
-        "ranking_service/bench",
+        "materialization/feature_check/declarations.py",
+        "materialization/feature_check/field_rules.py",
+        "materialization/feature_check/name_rules.py",
+        "materialization/feature_check/registry_rules.py",
+        "ranking_service/bench/world.py",
         "ranking_service/compile_contract.py",
         "ranking_service/training_join.py",
-        "skew_checks",
+        "skew_checks/replay.py",
     ),
 }
-"""Third-party library to the files (or folders) that may know it."""
+"""Third-party library to the files that know it: these, and no others."""
 
 READING_ORDER = (
     "README.md",
@@ -65,8 +70,8 @@ READING_ORDER = (
     "skew_checks/replay.py",
     "tests/test_journey.py",
 )
-LONGEST_FILE = 300
-LONGEST_FUNCTION = 60
+LONGEST_FILE = 280
+LONGEST_BODY = 35
 
 
 def sources(*folders: str) -> list[Path]:
@@ -97,14 +102,21 @@ def test_imports_point_to_the_left(layer: str) -> None:
 
 @pytest.mark.parametrize("library", EDGES)
 def test_a_third_party_library_is_known_to_few_files(library: str) -> None:
-    allowed = tuple(str(ROOT / place) for place in EDGES[library])
-    wrong = [
-        f"{path.relative_to(ROOT)} imports {module}"
+    assert [place for place in knowing(library) if place not in EDGES[library]] == []
+
+
+@pytest.mark.parametrize("library", EDGES)
+def test_every_file_that_may_know_a_library_does(library: str) -> None:
+    assert [place for place in EDGES[library] if place not in knowing(library)] == []
+
+
+def knowing(library: str) -> list[str]:
+    """Files that import the library."""
+    return [
+        str(path.relative_to(ROOT))
         for path in sources(*LAYERS)
-        for module in imported(path)
-        if module.split(".")[0] == library and not str(path).startswith(allowed)
+        if any(module.split(".")[0] == library for module in imported(path))
     ]
-    assert not wrong
 
 
 def test_serving_needs_no_feast() -> None:
@@ -118,7 +130,7 @@ def test_serving_needs_no_feast() -> None:
             continue
         seen.add(module)
         waiting += imported(path)
-    assert "ranking_service.online.stock_redis_reader" in seen
+    assert {"ranking_service.online.stock_redis_reader", "ranking_service.transform_code"} <= seen
     assert not {
         module for module in seen if any(name.split(".")[0] == "feast" for name in imported_by(module))
     }
@@ -147,9 +159,16 @@ def test_files_stay_small() -> None:
 
 def test_functions_stay_small() -> None:
     long = [
-        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {lines}"
         for path in sources(*LAYERS)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > LONGEST_FUNCTION
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (lines := body_lines(node)) > LONGEST_BODY
     ]
     assert not long
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Without signature and docstring."""
+    statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (statements[-1].end_lineno or 0) - statements[0].lineno + 1 if statements else 0
