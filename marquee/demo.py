@@ -19,7 +19,7 @@ import click
 from feature_repo.workspace import HOME_VARIABLE, REDIS_VARIABLE, Workspace
 from marquee.terminal import console
 
-SIMULATION = ("--users", "1500", "--items", "1500", "--days", "10", "--seed", "0")
+SIMULATION = ("--users", "1200", "--items", "1200", "--days", "9", "--seed", "0")
 RANKED_USERS = 2
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
