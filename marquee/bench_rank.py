@@ -72,7 +72,7 @@ def _own_world(candidates: int) -> Iterator[tuple[BenchWorld, str]]:
     from feature_repo.errors import SettingError
     from feature_repo.workspace import REDIS_VARIABLE, Workspace
     from marquee.catalogue import active_users, popular_items
-    from materialization.feast_store import redis_url
+    from materialization.feast_settings import redis_url
     from ranking_service.bench.world import workspace_world
 
     url = redis_url()

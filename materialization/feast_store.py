@@ -1,23 +1,20 @@
-"""Feast on this workspace: its settings, `apply`, and materialization."""
+"""Feast on this workspace: `apply`, the opened store, and materialization."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import yaml
-from feast import FeatureStore, Field, OnDemandFeatureView, RepoConfig
+from feast import FeatureStore, FeatureView, Field, OnDemandFeatureView
 from feast.protos.feast.core.Registry_pb2 import Registry
 from google.protobuf.message import DecodeError
 from redis.exceptions import RedisError
@@ -25,77 +22,40 @@ from redis.exceptions import RedisError
 from feature_repo.errors import FeatureError, MissingInputError, OnlineStoreError, SettingError
 from feature_repo.workspace import FEATURE_REPO, HOME_VARIABLE, REDIS_VARIABLE, Workspace
 from materialization.declared import BatchView, batch_views
+from materialization.feast_settings import redis_url, repo_config
 from materialization.feature_build.snapshot import partitions
 from materialization.progress import Report, silent
 
-SETTINGS = FEATURE_REPO / "feature_store.yaml"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STALEST = timedelta(days=2)
 """How far before its end a full materialization looks back where a view has no ttl."""
 
 
-def redis_url() -> str | None:
-    """The Redis server the environment names, if any."""
-    return os.environ.get(REDIS_VARIABLE) or None
-
-
-def effective_settings(workspace: Workspace, url: str | None) -> dict[str, Any]:
-    """`feature_store.yaml` with this workspace's registry and this Redis server in it."""
-    settings: dict[str, Any] = yaml.safe_load(SETTINGS.read_text())
-    settings["registry"]["path"] = str(workspace.registry)
-    if url is not None:
-        settings["online_store"]["connection_string"] = connection_string(url)
-    return settings
-
-
-def connection_string(url: str) -> str:
-    """A Redis URL in the form Feast's Redis store wants; raises SettingError for what it cannot express."""
-    form = f"{REDIS_VARIABLE} is not of the form redis://[user:password@]host:port/db"
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 6379
-    except ValueError as error:
-        raise SettingError(f"{form}: {error}") from error
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or ":" in parts.hostname:
-        raise SettingError(f"{form}: found scheme {parts.scheme!r} and host {parts.hostname!r}")
-    database = parts.path.removeprefix("/") or "0"
-    if not (database.isascii() and database.isdecimal()):
-        raise SettingError(f"{form}: the database is {database!r}, expected a number such as 0")
-    options: dict[str, Any] = {"db": int(database), "ssl": parts.scheme == "rediss"}
-    options |= {
-        key: unquote(value)
-        for key, value in (("username", parts.username), ("password", parts.password))
-        if value
-    }
-    if any("," in str(value) for value in options.values()):
-        raise SettingError(
-            f"{REDIS_VARIABLE}: Feast's Redis store takes no user or password with a comma in it"
-        )
-    listed = ",".join(f"{key}={json.dumps(value)}" for key, value in options.items())
-    return f"{parts.hostname}:{port},{listed}"
-
-
-def repo_config(workspace: Workspace) -> RepoConfig:
-    """Feast's configuration of this workspace; also left beside the registry, for `feast -f`."""
-    settings = effective_settings(workspace, redis_url())
-    workspace.home.mkdir(parents=True, exist_ok=True)
-    path = workspace.home / "feature_store.yaml"
-    text = yaml.safe_dump(settings, sort_keys=False)
-    if not path.is_file() or path.read_text() != text:
-        path.write_text(text)
-        path.chmod(0o600)
-    return RepoConfig(**settings, repo_path=FEATURE_REPO)
-
-
 def open_store(workspace: Workspace) -> FeatureStore:
-    """The applied store. Raises MissingInputError before the first apply, or where the registry is damaged."""
+    """The applied store.
+
+    Raises MissingInputError before the first apply, and where the registry is damaged or of another workspace.
+    """
     if not workspace.registry.is_file():
-        raise MissingInputError(
-            f"nothing is applied in {workspace.home}; run `marquee features apply` (or `feast apply` in feature_repo/)"
-        )
+        raise MissingInputError(f"nothing is applied in {workspace.home}; run `marquee features apply`")
     _check_registry(workspace)
     with _quiet():
-        return FeatureStore(config=repo_config(workspace))
+        store = FeatureStore(config=repo_config(workspace))
+        elsewhere = [view for view in store.list_batch_feature_views() if not _is_of(workspace, view)]
+    if elsewhere:
+        raise MissingInputError(
+            f"{workspace.registry} reads {elsewhere[0].name} from {elsewhere[0].batch_source.path}, which is not in "
+            f"{workspace.features}; run `marquee features apply` with {HOME_VARIABLE}={workspace.home}"
+        )
+    return store
+
+
+def _is_of(workspace: Workspace, view: FeatureView) -> bool:
+    """Whether a view of this repository reads this workspace's snapshots; sources of another kind are not ours."""
+    path = getattr(view.batch_source, "path", "")
+    return view.name not in {ours.name for ours in batch_views()} or Path(path).is_relative_to(
+        workspace.features
+    )
 
 
 def _check_registry(workspace: Workspace) -> None:

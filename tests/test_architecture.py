@@ -49,6 +49,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "feature_repo/sources.py",
         "feature_repo/user_views.py",
         "materialization/declared.py",
+        "materialization/feast_settings.py",
         "materialization/feast_store.py",
         "materialization/feature_check/declarations.py",
         "materialization/feature_check/field_rules.py",

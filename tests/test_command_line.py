@@ -18,7 +18,8 @@ from marquee.lazy import LazyGroup
 from marquee.rank import _show
 from materialization.declared import parse_interval
 from materialization.events.store import EventStore
-from materialization.feast_store import apply_definitions, connection_string
+from materialization.feast_settings import connection_string
+from materialization.feast_store import apply_definitions
 from materialization.feature_build.build import DAY, build_features
 from ranking_service.client import Contribution, Explanation, RankedItem, Ranking, RankingClient
 

@@ -230,7 +230,7 @@ def test_fresh_removes_nothing_before_the_request_makes_sense(world: Workspace) 
 
 @pytest.mark.parametrize("limit", ["plenty", "", "0", "1GB'; SELECT 1; --"])
 def test_a_memory_limit_that_is_no_size_is_named(world: Workspace, limit: str) -> None:
-    with pytest.raises(FeatureError, match=r"--memory-limit .* is not a size such as 2GB"):
+    with pytest.raises(SettingError, match=r"--memory-limit .* is not a size such as 2GB"):
         build_features(world, memory_limit=limit)
 
 

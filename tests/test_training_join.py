@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from worlds import DAY, HOUR, INSTANT, MONDAY, VIEWS, exposure, item, user, watched, write_world
 
 from feature_repo.columns import Ragged
+from feature_repo.errors import MissingInputError
 from feature_repo.frames import columns_from_table
 from feature_repo.workspace import Workspace
 from materialization.feast_store import apply_definitions, open_store
@@ -301,3 +303,10 @@ def test_who_falls_silent_reads_as_silent_and_not_as_an_older_snapshot_says(tmp_
             assert (row[name] or 0) == expected, (day, name)
         assert (row["pair_last_seen_at"] is not None) == (day <= 7)
         assert bool(row["user_surface_names"]) == (day <= 7)
+
+
+def test_a_registry_that_reads_another_workspace_is_refused(applied: Applied, tmp_path: Path) -> None:
+    """A copied workspace would read the old one's features without a word."""
+    shutil.copy(applied.workspace.registry, tmp_path / "registry.db")
+    with pytest.raises(MissingInputError, match=r"which is not in .*features; run `marquee features apply`"):
+        open_store(Workspace(tmp_path))

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.errors import FeatureError
+from feature_repo.errors import FeatureError, SettingError
 from materialization.declared import CREATED_TIMESTAMP, EVENT_TIMESTAMP, PRELUDE, BatchView
 from materialization.events.schemas import TABLES
 from materialization.feature_build.inputs import FEATURE_TABLES, EventFile, visible
@@ -45,7 +45,7 @@ def connect(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             connection.execute(f"SET memory_limit = '{_quoted(limits.memory)}'")
         except duckdb.Error as error:
-            raise FeatureError(
+            raise SettingError(
                 f"--memory-limit {limits.memory!r} is not a size such as 2GB ({error})"
             ) from error
         if limits.spill is not None:

@@ -24,6 +24,7 @@ from ranking_service.evaluation.metrics import Floats
 from ranking_service.evaluation.reliability import reliability_figure
 from ranking_service.training.labelled import Labelled, Split, labelled_exposures
 from ranking_service.training_join import assemble_table, training_join
+from ranking_service.transform_code import code_problems
 
 RATES = {
     "long_view": "long_view_rate",
@@ -65,7 +66,12 @@ def judge(
     seed: int = 0,
     progress: Report = silent,
 ) -> Evaluation:
-    """Score the exposures of the bundle's test days with features as known at request time."""
+    """Score the exposures of the bundle's test days with features as known at request time.
+
+    Raises BundleError for a bundle that other transform code was trained with.
+    """
+    for problem in code_problems(bundle.version, bundle.contract):
+        raise problem
     label = bundle.manifest["label"]
     split = Split(**{name: datetime.fromisoformat(at) for name, at in bundle.manifest["split"].items()})
     labelled = labelled_exposures(
