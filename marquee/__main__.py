@@ -14,6 +14,7 @@ VERBS = {
     "events": Verb("marquee.events:events", "Bring events in, or make some up, and look at them."),
     "features": Verb("marquee.features:features", "Check, apply, build and materialize features."),
     "model": Verb("marquee.model:model", "Train and evaluate rankers."),
+    "redis": Verb("marquee.own_redis:redis", "A private Redis until Ctrl-C, for trying things out."),
     "serve": Verb("marquee.serve:serve", "Answer ranking requests over gRPC."),
     "rank": Verb("marquee.rank:rank", "Rank candidates for one user, against a running server."),
     "skew": Verb("marquee.skew:skew", "Prove that what was served equals what the offline path gives."),

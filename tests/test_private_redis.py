@@ -115,3 +115,17 @@ def test_without_one_the_variable_names_the_private_server_for_the_block(
         assert os.environ[REDIS_VARIABLE] == url
         assert redis.Redis.from_url(url).ping()
     assert REDIS_VARIABLE not in os.environ
+
+
+def test_the_verb_runs_one_until_told_to_stop() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "marquee", "redis"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        variable, _, url = process.stdout.readline().strip().removeprefix("export ").partition("=")
+        assert variable == "MARQUEE_REDIS_URL"
+        assert redis.Redis.from_url(url).ping()
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis.from_url(url).ping()
