@@ -51,11 +51,11 @@ def open_store(workspace: Workspace) -> FeatureStore:
 
 
 def _is_of(workspace: Workspace, view: FeatureView) -> bool:
-    """Whether a view of this repository reads this workspace's snapshots; sources of another kind are not ours."""
-    path = getattr(view.batch_source, "path", "")
-    return view.name not in {ours.name for ours in batch_views()} or Path(path).is_relative_to(
-        workspace.features
-    )
+    """Whether a view of this repository reads this workspace's snapshots; views of others are not ours to judge."""
+    if view.name not in {ours.name for ours in batch_views()}:
+        return True
+    path = Path(getattr(view.batch_source, "path", ""))
+    return path.resolve().is_relative_to(workspace.features.resolve())
 
 
 def _check_registry(workspace: Workspace) -> None:
