@@ -228,9 +228,8 @@ def _run(
                     view.bytes, view.seconds = view.bytes + task.path.stat().st_size, view.seconds + seconds
                     done += 1
                     report("building snapshots", done, total)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error: what has not begun never does
 
 
 def _run_instant(tasks: list[Task], files: list[EventFile], limits: Limits) -> list[tuple[Task, int, float]]:
