@@ -21,6 +21,8 @@ EDGES: dict[str, tuple[str, ...]] = {
     ),
     "duckdb": (
         "marquee/catalogue.py",
+        "materialization/data_plane/duck.py",
+        "materialization/data_plane/duck_sources.py",
         "materialization/events/describe.py",
         "materialization/events/store.py",
         "materialization/feast_store.py",
@@ -48,6 +50,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "feature_repo/services.py",
         "feature_repo/sources.py",
         "feature_repo/user_views.py",
+        "materialization/data_plane/duck_sources.py",
         "materialization/declared.py",
         "materialization/feast_settings.py",
         "materialization/feast_store.py",
