@@ -85,7 +85,7 @@ def _view_plan(view: FeatureView, join_keys: Sequence[str], built: BatchView | N
         raise FeatureError(f"view {view.name} is registered but not declared; run `marquee features apply`")
     return ViewPlan(
         name=str(view.name),
-        join_keys=tuple(sorted(join_keys)),
+        join_keys=tuple(join_keys),
         fields=_fields(view.features),
         ttl_seconds=view.ttl.total_seconds() if view.ttl else 0.0,
         fingerprint=built.fingerprint(),

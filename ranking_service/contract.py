@@ -43,7 +43,7 @@ class ViewPlan:
 
     name: str
     join_keys: tuple[str, ...]
-    """Sorted as in the store's key: ("user_id",), ("item_id",) or ("item_id", "user_id")."""
+    """In the view's order: ("user_id",), ("item_id",) or ("user_id", "item_id")."""
     fields: tuple[Field, ...]
     ttl_seconds: float
     """A row older than this at request time counts as missing; 0 means no limit."""

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from feature_repo.columns import Column, Columns, Ragged
 from feature_repo.frames import columns_from_table
 from feature_repo.workspace import Workspace
+from materialization.data_plane.batched_fetch import Presence
 from ranking_service.assemble import assemble, encode
 from ranking_service.contract import ModelFeature
-from ranking_service.online.fetched import Presence
 from ranking_service.online.serving_log_tables import EVENT_TIME_PREFIX, PRESENCE_PREFIX
 from skew_checks.compare import Mask, differ
 from skew_checks.event_times import offline_event_times

@@ -17,7 +17,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "materialization/feast_store.py",
         "materialization/private_redis.py",
         "ranking_service/bench/rank.py",
-        "ranking_service/online/redis_link.py",
+        "materialization/data_plane/link.py",
     ),
     "duckdb": (
         "marquee/catalogue.py",

@@ -27,10 +27,10 @@ from hypothesis import strategies as st
 
 from feature_repo.columns import Ragged
 from feature_repo.errors import BundleError, OnlineStoreError
+from materialization.data_plane.batched_fetch import Presence
+from materialization.data_plane.link import RedisLink
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.feast_value import decode_timestamp, decode_value
-from ranking_service.online.fetched import Presence
-from ranking_service.online.redis_link import RedisLink
 from ranking_service.online.stock_redis_reader import StockRedisReader
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -23,6 +23,7 @@ from feature_repo.frames import columns_from_table
 from feature_repo.workspace import HOME_VARIABLE, REDIS_VARIABLE, Workspace
 from marquee.__main__ import run
 from materialization import feast_store
+from materialization.data_plane.link import RedisLink
 from materialization.declared import batch_views
 from materialization.events.store import EventStore
 from materialization.feature_build.build import build_features
@@ -41,7 +42,6 @@ from ranking_service.assemble import assemble
 from ranking_service.bundle import Bundle
 from ranking_service.contract import Contract, Field
 from ranking_service.online.ranker import Ranker
-from ranking_service.online.redis_link import RedisLink
 from ranking_service.online.request import RankRequest
 from ranking_service.online.server import RankingServer
 from ranking_service.online.serving_log import CANDIDATES, REQUESTS, ServingLog

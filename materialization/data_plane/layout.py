@@ -135,6 +135,14 @@ class Layout:
         return np.dtype(fields)
 
     @cached_property
+    def blank(self) -> bytes:
+        """The fixed part that stands for a row that is not there: no header, all null, NaN in the float block."""
+        blank = np.zeros((), self.dtype)
+        blank["nulls"] = 0xFF
+        blank["floats"] = np.nan
+        return blank.tobytes()
+
+    @cached_property
     def fixed_bytes(self) -> int:
         """Length of a row's fixed part, and of the whole row where no column has a variable length."""
         return self.dtype.itemsize

@@ -75,7 +75,13 @@ class Rows:
     @property
     def boxed(self) -> npt.NDArray[np.bool_]:
         """bool [n]: rows in which a column holds a value of another type than declared; it reads as null here."""
-        return (self.fixed["header"] >> np.uint64(8)) & np.uint64(BOXED) != 0
+        return _is_boxed(self.fixed)
+
+    def without(self, rows: npt.NDArray[np.bool_]) -> Rows:
+        """The same with some rows, bool [n], as if they had not been found."""
+        fixed = np.where(rows, np.frombuffer(self.layout.blank, self.layout.dtype), self.fixed)
+        tails = [b"" if gone else tail for tail, gone in zip(self.tail_bytes, rows.tolist(), strict=False)]
+        return Rows(self.layout, fixed, self.present & ~rows, tails)
 
     def numbers(self, column: Column) -> npt.NDArray[np.float64]:
         """float64 [n] of a fixed-width column; NaN where null."""
@@ -119,6 +125,10 @@ def read(layout: Layout, raw: Sequence[bytes | None], find_layout: FindLayout) -
     A row of an older definition is read by the columns both definitions have with the same type; the others are
     null. A row whose layout is unknown, or that is cut short or garbled, counts as not found.
     """
+    if not layout.tails:
+        rows = _plain(layout, raw)
+        if rows is not None:
+            return rows
     rows = _fitted(layout, raw)
     strange = np.flatnonzero(rows.fixed["header"] & UNFLAGGED != np.uint64(layout.header)).tolist()
     strange = [place for place in strange if raw[place] is not None]
@@ -135,9 +145,23 @@ def split_blobs(blob: bytes) -> list[bytes]:
     return [blob[start:end] for start, end in zip(starts, ends.tolist(), strict=False)]
 
 
+def _plain(layout: Layout, raw: Sequence[bytes | None]) -> Rows | None:
+    """The rows where all that were found are of this layout, else None.
+
+    The lengths need no look of their own: a row of another length would shift the headers behind it.
+    """
+    absent = raw.count(None)
+    joined = b"".join([layout.blank if row is None else row for row in raw]) if absent else b"".join(raw)  # type: ignore[arg-type]
+    if len(joined) != len(raw) * layout.fixed_bytes:
+        return None
+    fixed = np.frombuffer(joined, layout.dtype)
+    present = fixed["header"] == layout.header
+    return Rows(layout, fixed, present, ()) if np.count_nonzero(present) == len(raw) - absent else None
+
+
 def _fitted(layout: Layout, raw: Sequence[bytes | None]) -> Rows:
     """The rows that are of this layout; the others are absent."""
-    size, blank = layout.fixed_bytes, _blank_row(layout)
+    size, blank = layout.fixed_bytes, layout.blank
     rows = [blank if row is None else row for row in raw]
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     if (lengths == size).all():
@@ -146,8 +170,7 @@ def _fitted(layout: Layout, raw: Sequence[bytes | None]) -> Rows:
     else:
         fixed = np.frombuffer(b"".join([row[:size].ljust(size, b"\0") for row in rows]), layout.dtype)
         tails = [row[size:] for row in rows] if layout.tails else ()
-    present = (fixed["header"] & UNFLAGGED) == np.uint64(layout.header)
-    present &= _is_whole(layout, fixed, lengths)
+    present = _is_whole(layout, fixed, lengths)
     if not present.all():
         fixed = np.where(present, fixed, np.frombuffer(blank, layout.dtype))
         tails = [tail if kept else b"" for tail, kept in zip(tails, present.tolist(), strict=False)]
@@ -157,24 +180,23 @@ def _fitted(layout: Layout, raw: Sequence[bytes | None]) -> Rows:
 def _is_whole(
     layout: Layout, fixed: npt.NDArray[np.void], lengths: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
-    """Whether a row is exactly as long as its tail says; one with boxed values is longer."""
+    """Whether a row is of the layout and exactly as long as its tail says; one with boxed values is longer."""
+    ours = fixed["header"] & UNFLAGGED == np.uint64(layout.header)
     expected = np.full(len(fixed), layout.fixed_bytes, np.int64)
-    ordered = np.ones(len(fixed), np.bool_)
+    ordered: npt.NDArray[np.bool_] = np.ones(len(fixed), np.bool_)
     if layout.tails:
         ends = fixed["ends"].astype(np.int64)
         expected += ends[:, -1]
-        ordered = (np.diff(ends, axis=1, prepend=0) >= 0).all(axis=1)
-    boxed = (fixed["header"] >> np.uint64(8)) & np.uint64(BOXED) != 0
-    whole: npt.NDArray[np.bool_] = ordered & np.where(boxed, lengths > expected, lengths == expected)
+        ordered &= (np.diff(ends, axis=1, prepend=0) >= 0).all(axis=1)
+    whole: npt.NDArray[np.bool_] = (
+        ours & ordered & np.where(_is_boxed(fixed), lengths > expected, lengths == expected)
+    )
     return whole
 
 
-def _blank_row(layout: Layout) -> bytes:
-    """Stands for a row that was not found: no header, all null, NaN in the float block."""
-    blank = np.zeros((), layout.dtype)
-    blank["nulls"] = 0xFF
-    blank["floats"] = np.nan
-    return blank.tobytes()
+def _is_boxed(fixed: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    boxed: npt.NDArray[np.bool_] = (fixed["header"] >> np.uint64(8)) & np.uint64(BOXED) != 0
+    return boxed
 
 
 def _translated(
@@ -184,7 +206,7 @@ def _translated(
     rows = list(raw)
     by_fingerprint: dict[bytes, list[int]] = {}
     for place in strange:
-        row = rows[place] or b""
+        row = raw[place] or b""
         fingerprint = row[2:8] if row[:1] == bytes([FORMAT_VERSION]) else b""
         by_fingerprint.setdefault(fingerprint, []).append(place)
         rows[place] = None
@@ -192,15 +214,15 @@ def _translated(
         other = find_layout(fingerprint) if len(fingerprint) == 6 else None
         if other is not None:
             found = _in_layout(layout, _fitted(other, [raw[place] for place in places]))
-            for place, row in zip(places, found, strict=True):
-                rows[place] = row
+            for place, translated in zip(places, found, strict=True):
+                rows[place] = translated
     return rows
 
 
 def _in_layout(layout: Layout, rows: Rows) -> list[bytes | None]:
     """Rows written again in another layout."""
     shared = [column for column in layout.columns if column in rows.layout.columns]
-    fixed = np.full(len(rows), np.frombuffer(_blank_row(layout), layout.dtype)[0])
+    fixed = np.full(len(rows), np.frombuffer(layout.blank, layout.dtype)[0])
     fixed["header"] = layout.header
     fixed["event"], fixed["created"] = rows.event, rows.created
     nulls = np.ones((len(rows), layout.null_bytes * 8), np.bool_)

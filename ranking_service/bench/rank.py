@@ -19,12 +19,12 @@ import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from feature_repo.errors import MissingInputError
+from materialization.data_plane.link import RedisLink
 from materialization.progress import Report, silent
 from ranking_service.bench.world import BenchWorld, feature_references
 from ranking_service.bundle import Bundle, load
 from ranking_service.client import RankingClient
 from ranking_service.online.ranker import Ranker
-from ranking_service.online.redis_link import RedisLink
 from ranking_service.online.request import RankRequest
 from ranking_service.online.stock_redis_reader import StockRedisReader
 from ranking_service.proto import ranking_pb2

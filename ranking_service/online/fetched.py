@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Column, Columns, take
-
-
-class Presence(IntEnum):
-    """Whether a view had a usable row for an entity."""
-
-    FOUND = 0
-    NOT_FOUND = 1
-    EXPIRED = 2
-    """There is a row, but at request time it is older than the view's ttl; its values count as missing."""
+from materialization.data_plane.batched_fetch import Presence
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from feature_repo.columns import Columns
 from ranking_service.assemble import assemble
 from ranking_service.bundle import Bundle
 from ranking_service.online.explain import Explanation, explain
+from ranking_service.online.feature_reader import FeatureReader
 from ranking_service.online.fetched import Fetched
 from ranking_service.online.request import RankRequest
-from ranking_service.online.stock_redis_reader import StockRedisReader
 
 COMPLETE = 0
 """Level of an answer made from the features as stored."""
@@ -50,7 +50,7 @@ class Ranker:
     """Ranks with one bundle; thread-safe."""
 
     bundle: Bundle
-    reader: StockRedisReader
+    reader: FeatureReader
     explained_features: int = 10
 
     def __call__(self, request: RankRequest) -> Ranking:

@@ -11,6 +11,7 @@ from typing import Any
 from feature_repo.errors import SettingError
 
 SETTINGS_FILE = "service.toml"
+ROW_FORMATS = ("packed", "stock")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class RedisSettings:
     """To open a connection."""
     timeout_seconds: float = 0.25
     """For one whole fetch."""
+    rows: str = "stock"
+    """Whose rows are read: "packed" (Marquee's online store) or "stock" (Feast's own)."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ def _checked(kind: type, raw: Any, prefix: str, problems: list[str]) -> dict[str
         default = known.get(name)
         if name not in known:
             problems.append(f"unknown key {prefix}{name}; known are {', '.join(known)}")
+        elif isinstance(default, str):
+            if value in ROW_FORMATS:
+                good[name] = value
+            else:
+                problems.append(f"{prefix}{name} is {value!r}, but must be one of {', '.join(ROW_FORMATS)}")
         elif isinstance(default, (int, float)):
             problem = _problem(name, value, whole=isinstance(default, int))
             if problem:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from feature_repo.errors import BundleError, MarqueeError, OnlineStoreError
+from materialization.data_plane.link import RedisLink
 from ranking_service.bundle import Bundle, load
+from ranking_service.online.feature_reader import compile_reader
 from ranking_service.online.ranker import Ranker
-from ranking_service.online.redis_link import RedisLink
 from ranking_service.online.request import RankRequest
 from ranking_service.online.serving_log_tables import check_names
 from ranking_service.online.settings import ServiceSettings
-from ranking_service.online.stock_redis_reader import StockRedisReader
 from ranking_service.transform_code import code_problems
 
 
@@ -35,7 +35,8 @@ def open_ranker(path: Path, *, redis_url: str, settings: ServiceSettings) -> Ran
     if problems:
         raise BundleError("\n".join(["cannot start:", *(f"- {problem}" for problem in problems)]))
     bundle.booster.set_param({"nthread": settings.model_threads})
-    ranker = Ranker(bundle, StockRedisReader.compile(bundle.contract, link), settings.explained_features)
+    reader = compile_reader(bundle.contract, link, settings.redis.rows)
+    ranker = Ranker(bundle, reader, settings.explained_features)
     ranker(RankRequest("start-up", "", ("",), request_timestamp=0.0, explain=True))
     return ranker
 
@@ -45,6 +46,7 @@ def doubts(ranker: Ranker) -> Iterator[str]:
     reader = ranker.reader
     try:
         has_rows = reader.has_rows()
+        older = reader.older_views()
     except OnlineStoreError as error:
         yield f"whether there are rows cannot be seen: {error}"
         return
@@ -53,12 +55,17 @@ def doubts(ranker: Ranker) -> Iterator[str]:
             f"Redis at {reader.link.address} holds no rows of project {reader.project}: every answer is made of "
             "defaults; run `marquee features materialize`"
         )
+    if older:
+        yield (
+            f"Redis at {reader.link.address} holds rows of {', '.join(older)} under another definition than the "
+            "bundle's: columns that changed are missing; run `marquee features materialize`"
+        )
 
 
 def _bundle_problems(bundle: Bundle, link: RedisLink) -> Iterator[MarqueeError]:
     contract = bundle.contract
     yield from code_problems(bundle.version, contract)
-    for check in (lambda: StockRedisReader.compile(contract, link), lambda: check_names(contract)):
+    for check in (lambda: compile_reader(contract, link), lambda: check_names(contract)):
         try:
             check()
         except BundleError as error:

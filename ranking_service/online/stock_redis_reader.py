@@ -23,11 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Column, Ragged
-from feature_repo.errors import BundleError, OnlineStoreError
+from feature_repo.errors import OnlineStoreError
+from materialization.data_plane.batched_fetch import Presence
+from materialization.data_plane.link import RedisLink
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.feast_value import FLOAT_TAG, Decoded, decode_timestamp, decode_value
-from ranking_service.online.fetched import NO_ROWS, EntityRows, Fetched, Presence, ViewRows
-from ranking_service.online.redis_link import RedisLink
+from ranking_service.online.fetched import NO_ROWS, EntityRows, Fetched, ViewRows
+from ranking_service.online.packed_reader import check_join_keys
 
 USER, ITEM, PAIR = ("user_id",), ("item_id",), ("item_id", "user_id")
 STRING_TYPE = 2
@@ -50,14 +52,12 @@ class StockRedisReader:
     @classmethod
     def compile(cls, contract: Contract, link: RedisLink) -> StockRedisReader:
         """Raises BundleError naming every view with join keys that a ranking request does not have."""
+        check_join_keys(contract)
         served: tuple[tuple[str, ...], ...] = (USER, ITEM, PAIR)
-        strangers = [view.name for view in contract.views if view.join_keys not in served]
-        if strangers:
-            raise BundleError(
-                f"a request knows user_id and item_id only, but views {', '.join(strangers)} have other join "
-                "keys; key them by user_id, item_id or both"
-            )
-        grouped = {keys: [view for view in contract.views if view.join_keys == keys] for keys in served}
+        grouped = {
+            keys: [view for view in contract.views if tuple(sorted(view.join_keys)) == keys]
+            for keys in served
+        }
         project = contract.project
         return cls(
             link,
@@ -83,6 +83,10 @@ class StockRedisReader:
     def has_rows(self) -> bool | None:
         """Whether Redis holds a row of the project; None when a short look did not tell. Raises OnlineStoreError."""
         return self.link.holds_key_like(b"*" + self.project.encode())
+
+    def older_views(self) -> list[str]:
+        """None: stock rows carry no definition."""
+        return []
 
     def plain_reads(self, user_id: str, item_ids: Sequence[str]) -> list[tuple[bytes, tuple[bytes, ...]]]:
         """Key and hash fields of every HMGET that `fetch` would send: what a benchmark reads as its floor."""
