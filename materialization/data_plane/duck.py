@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -64,6 +65,21 @@ def spill_folder(settings: DuckSettings) -> Path:
 def memory_limit(settings: DuckSettings) -> str:
     """The limit in DuckDB's words."""
     return settings.memory_limit or f"{int(_memory_bytes() * MEMORY_SHARE) // 2**20}MiB"
+
+
+def memory_limit_bytes(settings: DuckSettings) -> int:
+    """The limit as a number; DuckDB has already judged its form."""
+    found = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)(i?)b?\s*", memory_limit(settings), re.IGNORECASE)
+    if found is None:
+        return int(_memory_bytes() * MEMORY_SHARE)
+    power = "kmgt".find(found[2].lower()) + 1 if found[2] else 0
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def spill_folder_of(connection: duckdb.DuckDBPyConnection) -> Path:
+    """The private folder of an open connection, for files that should go with it."""
+    ((folder,),) = connection.execute("SELECT current_setting('temp_directory')").fetchall()
+    return Path(str(folder))
 
 
 def literal(text: object) -> str:
