@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from materialization.data_plane.arrow_lists import plain_lists
 from materialization.data_plane.asof_plan import PlannedView
 from materialization.data_plane.duck import name
 from materialization.data_plane.duck_sources import POSITION
@@ -77,24 +79,23 @@ def source_order(planned: Sequence[PlannedView]) -> list[str]:
 
 
 def _held_or_spilled(reader: pa.RecordBatchReader, spill: Spill) -> pa.Table:
+    schema = plain_lists(reader.schema)
+    pieces = (batch.cast(schema) for batch in reader)
     held, size = [], 0
-    for batch in reader:
+    for batch in pieces:
         held.append(batch)
         size += batch.nbytes
         if size > spill.most_bytes:
-            return _spilled(held, reader, spill.folder)
-    table = pa.Table.from_batches(held, reader.schema)
+            return _spilled(chain(held, pieces), schema, spill.folder)
+    table = pa.Table.from_batches(held, schema)
     held.clear()
     return pa.table([column.combine_chunks() for column in table.columns], names=table.column_names)
 
 
-def _spilled(held: list[pa.RecordBatch], reader: pa.RecordBatchReader, folder: Path) -> pa.Table:
+def _spilled(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: Path) -> pa.Table:
     path = folder / f"{os.urandom(8).hex()}.arrow"
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, reader.schema) as writer:
-        for batch in held:
-            writer.write_batch(batch)
-        held.clear()
-        for batch in reader:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
             writer.write_batch(batch)
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 

@@ -141,7 +141,9 @@ def _time_column(table: pa.Table) -> str:
 def _instants(column: pa.Array, name: str) -> pa.Array:
     """In UTC; dates and text as pandas reads them."""
     if not pa.types.is_timestamp(column.type):
-        if pa.types.is_date(column.type) or pa.types.is_null(column.type):
+        if column.null_count == len(column):
+            return pa.nulls(len(column), RESULT_TIME)
+        if pa.types.is_date(column.type):
             return column.cast(pa.timestamp("us")).cast(RESULT_TIME)
         column = _parsed(column, name)
     if column.type.unit in ("s", "ms"):

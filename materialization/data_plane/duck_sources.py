@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
 from urllib.parse import urlparse
 
 import duckdb
@@ -35,7 +36,7 @@ def source_sql(connection: duckdb.DuckDBPyConnection, data_source: DataSource, r
     MLflow go through Feast's own readers into Arrow. Raises SettingError where the source's class or library is
     missing, FeatureError where there is no file.
     """
-    if isinstance(data_source, FileSource) and _is_parquet(data_source):
+    if is_parquet(data_source):
         path = local_path(data_source, repo_path)
         if urlparse(path).netloc:
             _open_remote(connection, data_source)
@@ -74,8 +75,8 @@ def _is_many(path: str) -> bool:
     return any(mark in path for mark in "*?[")
 
 
-def _is_parquet(source: FileSource) -> bool:
-    return source.file_format is None or isinstance(source.file_format, ParquetFormat)
+def is_parquet(source: DataSource) -> bool:
+    return isinstance(source, FileSource) and isinstance(source.file_format, (ParquetFormat, NoneType))
 
 
 def _refuse_reserved(connection: duckdb.DuckDBPyConnection, table: str, path: str) -> None:

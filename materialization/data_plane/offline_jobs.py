@@ -17,6 +17,7 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.saved_dataset import SavedDatasetStorage
 
+from materialization.data_plane.arrow_lists import plain_lists
 from materialization.data_plane.asof_gather import BATCH_ROWS
 from materialization.data_plane.asof_join import AsofJoin, require_room
 from materialization.data_plane.duck import DuckSettings, connect
@@ -170,9 +171,10 @@ class QueryJob(ArrowJob):
     def to_arrow_batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
         with self._open() as connection:
             reader = connection.sql(self._query(connection)).to_arrow_reader(rows)
-            yield reader.schema.empty_table()
+            schema = plain_lists(reader.schema)
+            yield schema.empty_table()
             for batch in reader:
-                yield pa.Table.from_batches([batch])
+                yield pa.Table.from_batches([batch]).cast(schema)
 
     def to_sql(self) -> str:
         """For DuckDB with the time zone set to UTC."""
@@ -183,7 +185,7 @@ class QueryJob(ArrowJob):
         """One chunk per column: Feast's conversion to protos reads the first record batch only."""
         with self._open() as connection:
             table: Any = connection.sql(self._query(connection)).to_arrow_table()
-        return table.combine_chunks()
+        return table.cast(plain_lists(table.schema)).combine_chunks()
 
     def _open(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         return connect(self._settings)

@@ -15,7 +15,6 @@ import ibis  # type: ignore[import-untyped]
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_view import FeatureView
@@ -25,7 +24,7 @@ from feast.infra.offline_stores.offline_utils import get_pyarrow_schema_from_bat
 from feast.repo_config import RepoConfig
 
 from feature_repo.errors import SettingError
-from materialization.data_plane.duck_sources import local_path
+from materialization.data_plane.duck_sources import is_parquet, local_path
 
 REMOTE = "://"
 
@@ -38,7 +37,7 @@ def append_rows(config: RepoConfig, view: FeatureView, table: pa.Table) -> bool:
     source = view.batch_source
     if source is None:
         raise ValueError(f"Feature view '{view.name}' has no batch_source.")
-    if not isinstance(source, FileSource) or not _is_parquet(source):
+    if not is_parquet(source):
         return False
     path = written_path(source, config.repo_path)
     table = _as_in_source(table, source)
@@ -73,7 +72,7 @@ def persist_batches(
     batches: Iterator[pa.Table], source: DataSource, *, repo_path: object, allow_overwrite: bool
 ) -> None:
     """Store a result: one file for a path ending in .parquet, else a folder of files."""
-    if not isinstance(source, FileSource) or not _is_parquet(source):
+    if not is_parquet(source):
         table = ibis.memtable(pa.concat_tables(batches))
         _write_data_source(table, source, str(repo_path), "overwrite", allow_overwrite)
         return
@@ -242,10 +241,6 @@ def _at(source: FileSource, path: str) -> FileSource:
     return FileSource(
         path=path, file_format=source.file_format, s3_endpoint_override=source.s3_endpoint_override
     )
-
-
-def _is_parquet(source: FileSource) -> bool:
-    return source.file_format is None or isinstance(source.file_format, ParquetFormat)
 
 
 def _text(repo_path: object) -> str | None:
