@@ -17,7 +17,12 @@ EDGES: dict[str, tuple[str, ...]] = {
         "materialization/feast_store.py",
         "materialization/private_redis.py",
         "ranking_service/bench/rank.py",
+        "materialization/data_plane/cluster_writing.py",
+        "materialization/data_plane/connection.py",
         "materialization/data_plane/link.py",
+        "materialization/data_plane/redis_address.py",
+        "materialization/data_plane/write_calls.py",
+        "materialization/data_plane/writing.py",
     ),
     "duckdb": (
         "marquee/catalogue.py",
