@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
+import pyarrow as pa
 from feast.data_source import DataSource
 from feast.errors import FeastJoinKeysDuringMaterialization
 from feast.feature_logging import LOG_DATE_FIELD, LOG_TIMESTAMP_FIELD
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 
 from feature_repo.errors import FeatureError
-from materialization.data_plane.duck import literal, name
+from materialization.data_plane.arrow_lists import plain_lists
+from materialization.data_plane.duck import DuckSettings, connect, literal, name
 from materialization.data_plane.duck_sources import (
     TimeColumns,
     latest_rows_sql,
@@ -20,6 +22,14 @@ from materialization.data_plane.duck_sources import (
     source_sql,
     window_sql,
 )
+
+
+def source_schema(source: DataSource, repo_path: object, settings: DuckSettings) -> pa.Schema:
+    """The source's columns as joins and pulls will give them, hive partitions included."""
+    with connect(settings) as connection:
+        table = source_sql(connection, source, repo_path)
+        schema = connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
+    return plain_lists(schema)
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,14 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from pydantic import StrictBool
 
-from materialization.data_plane.arrow_lists import plain_lists
 from materialization.data_plane.asof_join import AsofJoin
 from materialization.data_plane.asof_plan import request_keys
 from materialization.data_plane.asof_request import read_request
 from materialization.data_plane.asof_snapshot import snapshot_request
-from materialization.data_plane.duck import DuckSettings, connect
-from materialization.data_plane.duck_sources import is_parquet, source_sql
+from materialization.data_plane.duck import DuckSettings
+from materialization.data_plane.duck_sources import is_parquet
 from materialization.data_plane.offline_jobs import AsofJob, QueryJob, Staging
-from materialization.data_plane.offline_pull import Pull
+from materialization.data_plane.offline_pull import Pull, source_schema
 from materialization.data_plane.offline_write import append_logs, append_rows
 
 
@@ -167,10 +166,8 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
         """As the joins will read them: patterns, partitions and paths relative to the working directory too."""
         if not is_parquet(data_source):
             return super().get_table_column_names_and_types_from_data_source(config, data_source)  # type: ignore[no-any-return]
-        with connect(config.offline_store.duck_settings()) as connection:
-            table = source_sql(connection, data_source, config.repo_path)
-            schema = connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema
-        return [(field.name, str(field.type)) for field in plain_lists(schema)]
+        schema = source_schema(data_source, config.repo_path, config.offline_store.duck_settings())
+        return [(field.name, str(field.type)) for field in schema]
 
     @staticmethod
     def offline_write_batch(

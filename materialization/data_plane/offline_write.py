@@ -20,11 +20,11 @@ from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_view import FeatureView
 from feast.infra.offline_stores.duckdb import _write_data_source
 from feast.infra.offline_stores.file_source import FileSource
-from feast.infra.offline_stores.offline_utils import get_pyarrow_schema_from_batch_source
 from feast.repo_config import RepoConfig
 
 from feature_repo.errors import SettingError
 from materialization.data_plane.duck_sources import is_parquet, local_path
+from materialization.data_plane.offline_pull import source_schema
 
 REMOTE = "://"
 
@@ -44,11 +44,11 @@ def append_rows(config: RepoConfig, view: FeatureView, table: pa.Table) -> bool:
     if REMOTE not in path and not Path(path).exists():
         _replace_or_add(table, Path(path))
         return True
-    schema, names = get_pyarrow_schema_from_batch_source(config, _at(source, path))
-    if names != table.column_names:
+    schema = source_schema(source, config.repo_path, config.offline_store.duck_settings())
+    if schema.names != table.column_names:
         raise ValueError(
             f"The input pyarrow table has schema {table.schema} with the incorrect columns {table.column_names}. "
-            f"The schema is expected to be {schema} with the columns (in this exact order) to be {names}."
+            f"The schema is expected to be {schema} with the columns (in this exact order) to be {schema.names}."
         )
     if REMOTE in path:
         _append_remote(table, path, source)
@@ -235,12 +235,6 @@ def _only_writer(path: Path) -> Iterator[None]:
     with path.with_name(f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _at(source: FileSource, path: str) -> FileSource:
-    return FileSource(
-        path=path, file_format=source.file_format, s3_endpoint_override=source.s3_endpoint_override
-    )
 
 
 def _text(repo_path: object) -> str | None:
