@@ -71,11 +71,15 @@ class RedisConnections:
 
     def write_pool(self) -> redis.ConnectionPool:
         """For writes; not for a cluster."""
-        return self._made("write", lambda: self._pool(self.settings.write_seconds))
+        pool: redis.ConnectionPool = self._made("write", lambda: self._pool(self.settings.write_seconds))
+        return pool
 
     def async_write_pool(self) -> redis.asyncio.ConnectionPool:
         """For writes on the running event loop; not for a cluster."""
-        return self._of_loop("write", lambda: self._async_pool(self.settings.write_seconds))
+        pool: redis.asyncio.ConnectionPool = self._of_loop(
+            "write", lambda: self._async_pool(self.settings.write_seconds)
+        )
+        return pool
 
     def cluster(self, *, writing: bool) -> RedisCluster:
         """Raises OnlineStoreError where no node can be reached."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from materialization.data_plane.layout import (
 
 UNFLAGGED = np.uint64(~0xFF00 & (2**64 - 1))
 """Masks the flags out of a header."""
+BOX_HEAD = struct.Struct("<HI")
 FindLayout = Callable[[bytes], Layout | None]
 """The layout of a fingerprint, where it is known."""
 
@@ -33,6 +35,21 @@ class Lists:
     """int64 [n + 1]: list i is `values[offsets[i]:offsets[i + 1]]`; a missing list is empty."""
     values: npt.NDArray[Any]
     """The lists one after the other; text and bytes as objects."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A value of another type than its column declares."""
+
+    row: int
+    column: int
+    """Its number in the layout."""
+    value: bytes
+    """A serialized `feast.types.Value`."""
+
+    def to_bytes(self, column: int) -> bytes:
+        """As it lies in a row, under a number of its column."""
+        return BOX_HEAD.pack(column, len(self.value)) + self.value
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,15 @@ class Rows:
     def boxed(self) -> npt.NDArray[np.bool_]:
         """bool [n]: rows in which a column holds a value of another type than declared; it reads as null here."""
         return _is_boxed(self.fixed)
+
+    def boxes(self) -> Iterator[Box]:
+        """The values of other types than declared."""
+        for row in np.flatnonzero(self.boxed).tolist():
+            rest = self.tail_bytes[row][int(self.fixed["ends"][row, -1]) if self.layout.tails else 0 :]
+            while len(rest) >= BOX_HEAD.size:
+                column, length = BOX_HEAD.unpack_from(rest)
+                yield Box(row, column, rest[BOX_HEAD.size : BOX_HEAD.size + length])
+                rest = rest[BOX_HEAD.size + length :]
 
     def without(self, rows: npt.NDArray[np.bool_]) -> Rows:
         """The same with some rows, bool [n], as if they had not been found."""
@@ -169,7 +195,7 @@ def _fitted(layout: Layout, raw: Sequence[bytes | None]) -> Rows:
         tails: Sequence[bytes] = [b""] * len(rows) if layout.tails else ()
     else:
         fixed = np.frombuffer(b"".join([row[:size].ljust(size, b"\0") for row in rows]), layout.dtype)
-        tails = [row[size:] for row in rows] if layout.tails else ()
+        tails = [row[size:] for row in rows]
     present = _is_whole(layout, fixed, lengths)
     if not present.all():
         fixed = np.where(present, fixed, np.frombuffer(blank, layout.dtype))
@@ -237,7 +263,12 @@ def _in_layout(layout: Layout, rows: Rows) -> list[bytes | None]:
     tails = [rows.blobs(column) if column in shared else empty for column in layout.tails]
     if tails:
         fixed["ends"] = np.cumsum([list(map(len, tail)) for tail in tails], axis=0).T
-    joined = [b"".join(parts) for parts in zip(*tails, strict=True)] if tails else empty
+    joined = [b"".join(parts) for parts in zip(*tails, strict=True)] if tails else [*empty]
+    for box in rows.boxes():
+        column = rows.layout.columns[box.column]
+        if column in shared:
+            joined[box.row] += box.to_bytes(layout.places[column.name])
+            fixed["header"][box.row] |= np.uint64(BOXED << 8)
     return [
         one.tobytes() + tail if there else None
         for one, tail, there in zip(fixed, joined, rows.present.tolist(), strict=True)

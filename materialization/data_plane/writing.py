@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,8 @@ class RowWriter:
     expire_ms: int = 0
     """How long a row may stay after it was written, and longer by what its event lies in the future; 0 is forever.
     A hash stays as long as the row in it that may stay longest."""
+    clock: Callable[[], float] = time.time
+    """Unix seconds; read once per write."""
 
     def register(self, layout: Layout) -> None:
         """Tell readers of other definitions what rows of this layout mean; before the first row is written."""
@@ -53,15 +56,13 @@ class RowWriter:
         else:
             self._checked(self._exchange(lambda: single(entry)))
 
-    def write(
-        self, keys: Sequence[bytes], fields: Sequence[bytes] | None, rows: Sequence[bytes], *, now_ms: int
-    ) -> Written:
+    def write(self, keys: Sequence[bytes], fields: Sequence[bytes] | None, rows: Sequence[bytes]) -> Written:
         """Returns when Redis has taken all rows. `fields` where the view's rows lie in hashes, else None.
 
-        `now_ms` is Unix time. Of rows with one key the newest ends up in Redis, in whatever order they come; of
+        Of rows with one key the newest ends up in Redis, in whatever order they come; of
         equally new ones the last. Raises OnlineStoreError; some rows may then be there, each of them whole.
         """
-        wanted = RowsToWrite(keys, fields, rows, self.expire_ms, now_ms)
+        wanted = RowsToWrite(keys, fields, rows, self.expire_ms, int(self.clock() * 1000))
         if self.connections.is_cluster:
             replies = self.connections.tried(lambda: write_to_cluster(self.connections, wanted))
             return self._counted(replies, len(rows))
@@ -77,12 +78,12 @@ class RowWriter:
         self._checked(await self._exchange_async(lambda: single(entry)))
 
     async def write_async(
-        self, keys: Sequence[bytes], fields: Sequence[bytes] | None, rows: Sequence[bytes], *, now_ms: int
+        self, keys: Sequence[bytes], fields: Sequence[bytes] | None, rows: Sequence[bytes]
     ) -> Written:
         """As `write`."""
         if self.connections.is_cluster:
-            return await asyncio.to_thread(self.write, keys, fields, rows, now_ms=now_ms)
-        calls = RowsToWrite(keys, fields, rows, self.expire_ms, now_ms).calls()
+            return await asyncio.to_thread(self.write, keys, fields, rows)
+        calls = RowsToWrite(keys, fields, rows, self.expire_ms, int(self.clock() * 1000)).calls()
         replies = await self._exchange_async(lambda: conversation(calls)) if calls else []
         return self._counted(replies, len(rows))
 
