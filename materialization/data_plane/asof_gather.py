@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from materialization.data_plane.arrow_lists import plain_lists
 from materialization.data_plane.asof_plan import PlannedView
+from materialization.data_plane.asof_take import Places
 from materialization.data_plane.duck import name
 from materialization.data_plane.duck_sources import POSITION
 
@@ -30,10 +31,6 @@ class Gathered:
     """Row of `wide` for every request row, null where none."""
     wide: pa.Table
     """Source columns `c0`, `c1`, ... of every row that is needed."""
-
-    def take(self, column: str, start: int, length: int) -> pa.Array:
-        taken = self.wide.column(column).take(self.index.slice(start, length))
-        return taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken
 
     @property
     def bytes_per_row(self) -> float:
@@ -107,6 +104,7 @@ class Joined:
     request: pa.Table
     features: tuple[tuple[str, Gathered, str], ...]
     """Name in the result, where it comes from, its column there."""
+    threads: int
 
     def table(self) -> pa.Table:
         """All rows, one chunk per column."""
@@ -126,9 +124,13 @@ class Joined:
 
     def _rows(self, start: int, length: int) -> pa.Table:
         asked = self.request.slice(start, length)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        places = {
+            id(side): Places(side.index.slice(start, length))
+            for side in (side for _, side, _ in self.features)
+        }
+        with ThreadPoolExecutor(self.threads) as pool:
             taken = pool.map(
-                lambda feature: feature[1].take(feature[2], start, asked.num_rows), self.features
+                lambda feature: places[id(feature[1])].take(feature[1].wide.column(feature[2])), self.features
             )
             columns = [*asked.columns, *taken]
         return pa.table(columns, names=[*asked.column_names, *(shown for shown, _, _ in self.features)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from materialization.data_plane.duck import (
     DuckSettings,
     connect,
     memory_limit_bytes,
-    readable_shortage,
     spill_folder_of,
 )
 
@@ -67,15 +67,14 @@ class AsofJoin:
                 for view in planned
                 for column, shown in view.features
             ]
-            yield Joined(self.request.table, tuple(features))
+            yield Joined(self.request.table, tuple(features), self.settings.threads or os.cpu_count() or 1)
 
     def _side(
         self, connection: duckdb.DuckDBPyConnection, views: Sequence[PlannedView], spill: Spill
     ) -> Gathered:
-        with readable_shortage(self.settings):
-            positions = match(connection, self.request, views[0])
-            seen = window(self.request, views[0].side)
-            return gather(connection, views, positions, window=seen, spill=spill)
+        positions = match(connection, self.request, views[0])
+        seen = window(self.request, views[0].side)
+        return gather(connection, views, positions, window=seen, spill=spill)
 
 
 def require_room(joined: Joined, settings: DuckSettings) -> None:
