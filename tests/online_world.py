@@ -14,12 +14,12 @@ import numpy as np
 import xgboost
 from feast import Entity, FeatureView, FileSource, RepoConfig
 from feast import Field as FeastField
-from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Float32, Int64, String
 from feast.value_type import ValueType
 
+from materialization.data_plane.online_store import PackedRedisOnlineStore
 from ranking_service import bundle
 from ranking_service.contract import Contract, Field, ModelFeature, TransformPlan, ViewPlan
 from ranking_service.transform_code import fingerprint
@@ -46,7 +46,7 @@ VIEWS = (
         7 * 86_400.0,
         "",
     ),
-    ViewPlan("pair_stats", ("item_id", "user_id"), (Field("pair_seen", "FLOAT", 0.0),), 0.0, ""),
+    ViewPlan("pair_stats", ("user_id", "item_id"), (Field("pair_seen", "FLOAT", 0.0),), 0.0, ""),
 )
 REQUEST_FIELDS = (
     Field("surface", "STRING", "home"),
@@ -140,10 +140,13 @@ class OnlineWorld:
             project="rank",
             provider="local",
             registry=str(self.models / "registry.db"),
-            online_store={"type": "redis", "connection_string": host_and_port},
+            online_store={
+                "type": "materialization.data_plane.online_store.PackedRedisOnlineStore",
+                "connection_string": host_and_port,
+            },
             entity_key_serialization_version=3,
         )
-        self.feast = RedisOnlineStore()
+        self.feast = PackedRedisOnlineStore()
         self.rows: dict[tuple[str, tuple[str, ...]], Mapping[str, Any]] = {}
 
     @property
@@ -173,7 +176,7 @@ class OnlineWorld:
 
     def _naive_row(self, user: str, item: str, request: Mapping[str, Any]) -> list[float]:
         values: dict[str, Any] = dict(request)
-        for view, key in (("user_stats", (user,)), ("item_stats", (item,)), ("pair_stats", (item, user))):
+        for view, key in (("user_stats", (user,)), ("item_stats", (item,)), ("pair_stats", (user, item))):
             values |= self.rows.get((view, key), {})
         for name, field in FIELDS.items():
             if values.get(name) is None:

@@ -1,4 +1,4 @@
-"""The reader of Feast's stock Redis rows gives what Feast itself would give."""
+"""Both readers, of packed rows and of Feast's stock ones, give what Feast itself would give."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from materialization.data_plane.batched_fetch import Presence
 from materialization.data_plane.link import RedisLink
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.feast_value import decode_timestamp, decode_value
+from ranking_service.online.feature_reader import compile_reader
 from ranking_service.online.stock_redis_reader import StockRedisReader
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -66,7 +67,11 @@ VIEW_KEYS = {
     "user_all": ("user_id",),
     "item_all": ("item_id",),
     "item_more": ("item_id",),
-    "pair_all": ("item_id", "user_id"),
+    "pair_all": ("user_id", "item_id"),
+}
+STORES = {
+    "packed": "materialization.data_plane.online_store.PackedRedisOnlineStore",
+    "stock": "redis",
 }
 TTL = {"user_all": 0.0, "item_all": 7 * DAY, "item_more": 0.0, "pair_all": DAY}
 PREFIX = {"user_all": "u", "item_all": "i", "item_more": "m", "pair_all": "p"}
@@ -93,14 +98,14 @@ CONTRACT = Contract(
 class World:
     """A Feast project with one view per kind of key, and ways to store rows in it."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, rows: str) -> None:
         port = url.split(":")[2].split("/")[0]
         self.store = FeatureStore(
             config=RepoConfig(
                 project="rank",
                 provider="local",
                 registry=str(folder / "registry.db"),
-                online_store={"type": "redis", "connection_string": f"127.0.0.1:{port}"},
+                online_store={"type": STORES[rows], "connection_string": f"127.0.0.1:{port}"},
                 entity_key_serialization_version=3,
             )
         )
@@ -131,7 +136,8 @@ class World:
         service = FeatureService(name="ranker", features=list(self.views.values()))
         self.store.apply([*entities.values(), *self.views.values(), service])
         self.link = RedisLink.connect(url, timeout_seconds=1.0, connect_seconds=1.0)
-        self.reader = StockRedisReader.compile(CONTRACT, self.link)
+        self.reader = compile_reader(CONTRACT, self.link, rows)
+        self.store._get_provider().online_store.clock = lambda: AT
 
     def write(self, view: str, ids: dict[str, str], values: dict[str, Value], age: float = 0.0) -> None:
         """`values` by field name without the view's prefix; the row is `age` seconds old."""
@@ -152,15 +158,27 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def module_world(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"), redis_server)
+def worlds(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, World]:
+    return {rows: World(tmp_path_factory.mktemp(rows), redis_server, rows) for rows in STORES}
+
+
+@pytest.fixture(params=STORES)
+def world(request: pytest.FixtureRequest, worlds: dict[str, World], redis_url: str) -> World:
+    """The same project over an empty Redis."""
+    assert redis_url
+    return worlds[request.param]
 
 
 @pytest.fixture
-def world(module_world: World, redis_url: str) -> World:
-    """The same project over an empty Redis."""
+def packed(worlds: dict[str, World], redis_url: str) -> World:
     assert redis_url
-    return module_world
+    return worlds["packed"]
+
+
+@pytest.fixture
+def stock(worlds: dict[str, World], redis_url: str) -> World:
+    assert redis_url
+    return worlds["stock"]
 
 
 def plain(value: Any) -> Any:
@@ -312,23 +330,34 @@ def test_ttl_counts_from_the_requests_time(world: World) -> None:
     assert later.item.views["item_all"].presence.tolist() == [Presence.EXPIRED]
 
 
-def test_a_fetch_is_one_round_trip(world: World) -> None:
+@pytest.mark.parametrize(("rows", "commands"), [("packed", 2), ("stock", 1 + 500 + 500)])
+def test_a_fetch_is_one_round_trip(
+    worlds: dict[str, World], redis_url: str, rows: str, commands: int
+) -> None:
+    assert redis_url
+    world = worlds[rows]
     client = redis.Redis(connection_pool=world.link.pool)
     world.link.ping()
     before = client.info("stats")
     world.reader.fetch("u", [f"item {index}" for index in range(500)], at=AT)
     after = client.info("stats")
-    assert after["total_commands_processed"] - before["total_commands_processed"] == 1 + 500 + 500 + 1
+    assert after["total_commands_processed"] - before["total_commands_processed"] == commands + 1
     assert after["total_connections_received"] == before["total_connections_received"]
 
 
-def test_a_value_of_another_type_is_an_error_that_names_the_feature(world: World) -> None:
+@pytest.mark.parametrize("rows", STORES)
+def test_a_value_of_another_type_is_an_error_that_names_the_feature(
+    worlds: dict[str, World], redis_url: str, rows: str
+) -> None:
+    assert redis_url
+    world = worlds[rows]
     world.write("item_all", {"item_id": "i"}, {"float": Value(string_val="text")})
     with pytest.raises(OnlineStoreError, match="item_all:i_float is FLOAT"):
         world.reader.fetch("u", ["i"], at=AT)
 
 
-def test_a_number_stored_as_double_where_float_is_declared_is_read(world: World) -> None:
+def test_a_number_stored_as_double_where_float_is_declared_is_read(stock: World) -> None:
+    world = stock
     values = {"float": Value(double_val=1.5), "float2": Value(null_val=0)}
     world.write("item_all", {"item_id": "i"}, values)
     column = world.reader.fetch("u", ["i"], at=AT).item.columns["i_float"]
@@ -342,7 +371,33 @@ def test_an_explicit_null_is_missing_where_feast_would_read_zero(world: World) -
         assert not plain(column.to_lists()[0] if isinstance(column, Ragged) else column[0]), name
 
 
-def test_a_key_that_is_no_hash_is_an_error_and_the_next_request_is_fine(world: World) -> None:
+def test_a_row_cut_short_counts_as_not_found_and_the_others_are_fine(packed: World) -> None:
+    for item in ("cut", "whole"):
+        packed.write("item_all", {"item_id": item}, {"float": Value(float_val=1)})
+    client = redis.Redis(connection_pool=packed.link.pool)
+    key = next(key for key in client.keys(b"*item_all*") if key.endswith(b"cut"))
+    client.set(key, client.get(key)[:-3])
+    item = packed.reader.fetch("u", ["cut", "whole"], at=AT).item
+    assert item.views["item_all"].presence.tolist() == [Presence.NOT_FOUND, Presence.FOUND]
+    assert [plain(value) for value in item.columns["i_float"]] == [None, 1]
+
+
+def test_rows_of_an_older_definition_are_read_by_the_columns_both_have(packed: World) -> None:
+    packed.write("item_all", {"item_id": "i"}, {"float": Value(float_val=1), "text": Value(string_val="x")})
+    grown = (Field("i_new", "FLOAT", 0.0), *view_fields("item_all"))
+    views = tuple(
+        ViewPlan(view.name, view.join_keys, grown if view.name == "item_all" else view.fields, 0.0, "")
+        for view in CONTRACT.views
+    )
+    reader = compile_reader(Contract("rank", "ranker", views, (), (), ()), packed.link)
+    columns = reader.fetch("u", ["i"], at=AT).item.columns
+    assert [plain(columns[name][0]) for name in ("i_new", "i_float", "i_text")] == [None, 1, "x"]
+    assert reader.older_views() == ["item_all"]
+    assert packed.reader.older_views() == []
+
+
+def test_a_key_that_is_no_hash_is_an_error_and_the_next_request_is_fine(stock: World) -> None:
+    world = stock
     client = redis.Redis(connection_pool=world.link.pool)
     key = EntityKey(join_keys=["item_id"], entity_values=[Value(string_val="bad")])
     client.set(_redis_key("rank", key, entity_key_serialization_version=3), "a string")
@@ -363,7 +418,7 @@ def test_a_stalled_server_costs_one_timeout(silent_port: int) -> None:
     link = RedisLink.connect(f"redis://127.0.0.1:{silent_port}", timeout_seconds=0.2, connect_seconds=0.2)
     started = time.monotonic()
     with pytest.raises(OnlineStoreError, match=f"127.0.0.1:{silent_port}"):
-        StockRedisReader.compile(CONTRACT, link).fetch("u", ["i"], at=AT)
+        compile_reader(CONTRACT, link).fetch("u", ["i"], at=AT)
     assert time.monotonic() - started < 0.8
 
 
@@ -378,11 +433,12 @@ def test_a_refused_connection_is_an_error_at_once() -> None:
     assert time.monotonic() - started < 0.5
 
 
-def test_a_view_keyed_by_something_a_request_lacks_is_refused_by_name() -> None:
+@pytest.mark.parametrize("rows", STORES)
+def test_a_view_keyed_by_something_a_request_lacks_is_refused_by_name(rows: str) -> None:
     strange = Contract("rank", "ranker", (ViewPlan("author_stats", ("author_id",), (), 0, ""),), (), (), ())
     link = RedisLink.connect("redis://unused", timeout_seconds=1, connect_seconds=1)
     with pytest.raises(BundleError, match="author_stats"):
-        StockRedisReader.compile(strange, link)
+        compile_reader(strange, link, rows)
 
 
 @given(st.integers(-62_000_000_000, 250_000_000_000), st.integers(0, 999_999))
@@ -401,5 +457,5 @@ def test_nonsense_bytes_are_a_value_or_a_typed_error(raw: bytes) -> None:
 
 
 def test_the_reader_does_not_import_feast() -> None:
-    program = "import sys, ranking_service.online.stock_redis_reader; sys.exit('feast' in sys.modules)"
+    program = "import sys, ranking_service.online.feature_reader; sys.exit('feast' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -41,13 +41,13 @@ from ranking_service import bundle as bundles
 from ranking_service.assemble import assemble
 from ranking_service.bundle import Bundle
 from ranking_service.contract import Contract, Field
+from ranking_service.online.packed_reader import PackedReader
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.request import RankRequest
 from ranking_service.online.server import RankingServer
 from ranking_service.online.serving_log import CANDIDATES, REQUESTS, ServingLog
 from ranking_service.online.serving_log_tables import LoggedRanking
 from ranking_service.online.settings import ServiceSettings
-from ranking_service.online.stock_redis_reader import StockRedisReader
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.training.labelled import Split
 from ranking_service.training.train import Recipe, train
@@ -155,7 +155,7 @@ def serve_by(world: World, folder: Path, contract: Contract, url: str | None = N
     for name in ("features", "models", "registry.db"):
         (folder / name).symlink_to(world.workspace.home / name)
     link = RedisLink.connect(url or world.redis_url, timeout_seconds=2, connect_seconds=2)
-    ranker = Ranker(replace(world.bundle, contract=contract), StockRedisReader.compile(contract, link))
+    ranker = Ranker(replace(world.bundle, contract=contract), PackedReader.compile(contract, link))
     log = ServingLog.start(elsewhere.serving_log, contract, ServiceSettings().log)
     for request in world.requests:
         log.offer(LoggedRanking(ranker(request), request.request_timestamp))

@@ -24,9 +24,9 @@ from materialization.progress import Report, silent
 from ranking_service.bench.world import BenchWorld, feature_references
 from ranking_service.bundle import Bundle, load
 from ranking_service.client import RankingClient
+from ranking_service.online.packed_reader import PackedReader
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.request import RankRequest
-from ranking_service.online.stock_redis_reader import StockRedisReader
 from ranking_service.proto import ranking_pb2
 
 WARM_UP = 30
@@ -46,7 +46,7 @@ RANK, EMPTY, RAW, BARE, STOCK = (
     "empty RPC",
     "raw redis-py",
     "bare inplace_predict",
-    "stock Feast read",
+    "Feast's own read",
 )
 LIBRARIES = ("feast", "redis", "hiredis", "xgboost", "grpcio", "numpy")
 
@@ -157,7 +157,7 @@ def _empty_call(client: RankingClient) -> Operation:
 def _bare_parts(world: BenchWorld, bundle: Bundle, redis_url: str) -> list[Operation]:
     bundle.booster.set_param({"nthread": 1})
     link = RedisLink.connect(redis_url, timeout_seconds=TIMEOUT, connect_seconds=TIMEOUT)
-    reader = StockRedisReader.compile(bundle.contract, link)
+    reader = PackedReader.compile(bundle.contract, link)
     request = RankRequest(
         request_id="",
         user_id=world.user_id,
@@ -168,20 +168,21 @@ def _bare_parts(world: BenchWorld, bundle: Bundle, redis_url: str) -> list[Opera
     matrix = Ranker(bundle, reader)(request).model_input
     raw = _raw_read(reader, world, redis_url)
     return [
-        Operation(RAW, "the same keys and fields, pipelined, not decoded", raw),
+        Operation(RAW, "MGET and HMGET of the same rows, not decoded", raw),
         Operation(
             BARE, "the same model and rows, one thread", lambda: bundle.booster.inplace_predict(matrix)
         ),
     ]
 
 
-def _raw_read(reader: StockRedisReader, world: BenchWorld, redis_url: str) -> Callable[[], Any]:
-    reads = reader.plain_reads(world.user_id, world.item_ids)
+def _raw_read(reader: PackedReader, world: BenchWorld, redis_url: str) -> Callable[[], Any]:
+    strings, hashes = reader.plain_reads(world.user_id, world.item_ids)
     client: Any = redis.Redis.from_url(redis_url)
 
     def read() -> list[Any]:
         pipeline = client.pipeline(transaction=False)
-        for key, fields in reads:
+        pipeline.mget(strings)
+        for key, fields in hashes:
             pipeline.hmget(key, list(fields))
         replies: list[Any] = pipeline.execute()
         return replies

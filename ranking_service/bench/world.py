@@ -22,7 +22,8 @@ from ranking_service.bundle import latest, publish
 from ranking_service.contract import Contract, Field, ModelFeature, ViewPlan
 
 USER = "user"
-KEYS = {"user_rows": ("user_id",), "item_rows": ("item_id",), "pair_rows": ("item_id", "user_id")}
+PACKED_STORE = "materialization.data_plane.online_store.PackedRedisOnlineStore"
+KEYS = {"user_rows": ("user_id",), "item_rows": ("item_id",), "pair_rows": ("user_id", "item_id")}
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _store(folder: Path, redis_url: str, contract: Contract) -> FeatureStore:
             project=contract.project,
             provider="local",
             registry=str(folder / "registry.db"),
-            online_store={"type": "redis", "connection_string": address},
+            online_store={"type": PACKED_STORE, "connection_string": address},
             entity_key_serialization_version=3,
         )
     )

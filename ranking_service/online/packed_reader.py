@@ -100,9 +100,11 @@ def _entity_rows(views: Sequence[ViewPlan], found: dict[str, FetchedView]) -> En
 
 def _columns(view: ViewPlan, rows: Rows) -> dict[str, Column]:
     """In the order of the view's fields; FLOAT columns are views of one block."""
-    if rows.boxed.any():
+    for box in rows.boxes():
+        field = view.fields[box.column]
         raise OnlineStoreError(
-            f"Redis holds values in view {view.name} of other types than the contract has; materialize it again"
+            f"feature {view.name}:{field.name} is {field.value_type} in the contract, but Redis holds a value of "
+            "another type; materialize the view again"
         )
     floats = iter(rows.floats.astype(np.float64).T)
     return {

@@ -22,7 +22,7 @@ class RedisSettings:
     """To open a connection."""
     timeout_seconds: float = 0.25
     """For one whole fetch."""
-    rows: str = "stock"
+    rows: str = "packed"
     """Whose rows are read: "packed" (Marquee's online store) or "stock" (Feast's own)."""
 
 
