@@ -142,7 +142,10 @@ def _through_feast(declared: str, array: pa.Array) -> pa.Array:
 def serialized(values: Sequence[Value]) -> pa.LargeBinaryArray:
     """Feast Values as binary; one that holds nothing is null."""
     return pa.array(
-        [None if value.WhichOneof("val") is None else value.SerializeToString() for value in values],
+        [
+            None if value.WhichOneof("val") is None else value.SerializeToString(deterministic=True)
+            for value in values
+        ],
         pa.large_binary(),
     )
 

@@ -68,8 +68,9 @@ class RowMaker:
         if column.name == DUMMY_ENTITY_ID:
             return pa.array([b"s"] * len(batch), pa.large_binary())
         found = batch.column(column.name)
+        stored = Column(column.name, column.value_type if column.value_type in ARROW_OF else "STRING")
         try:
-            return encoded(column, packable(column, found).cast(ARROW_OF[column.value_type]))
+            return encoded(column, packable(stored, found).cast(ARROW_OF[stored.value_type]))
         except pa.ArrowException as error:
             raise unsuitable(column, found.type, error) from error
 
