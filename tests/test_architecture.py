@@ -67,6 +67,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "materialization/data_plane/asof_plan.py",
         "materialization/data_plane/asof_request.py",
         "materialization/data_plane/asof_snapshot.py",
+        "materialization/data_plane/duck_files.py",
         "materialization/data_plane/duck_sources.py",
         "materialization/data_plane/entities.py",
         "materialization/data_plane/feature_vectors.py",

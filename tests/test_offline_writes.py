@@ -22,6 +22,7 @@ from offline_world import EPOCH, ITEM, OURS, USER, a_view, apply, at, open_store
 
 from feature_repo.errors import FeatureError, SettingError
 from materialization.data_plane.duck import DuckSettings, connect, memory_limit_bytes
+from materialization.data_plane.duck_files import FileStamps
 from materialization.data_plane.duck_sources import s3_secret_sql, source_sql
 
 UTC_US = pa.timestamp("us", tz="UTC")
@@ -358,3 +359,14 @@ def test_the_store_is_named_by_its_class_path() -> None:
     module, _, name = OURS.rpartition(".")
     assert module.endswith("offline_store")
     assert name.endswith("OfflineStore")
+
+
+def test_a_file_replaced_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "ages.parquet", rows((1, 1, 1, 10)))
+    source = FileSource(path=str(path), timestamp_field="event_timestamp")
+    stamps = FileStamps.of([source], None)
+    stamps.check()
+    path.replace(tmp_path / "old.parquet")
+    write_rows(path, rows((1, 1, 1, 10)))
+    with pytest.raises(FeatureError, match=r"ages\.parquet was replaced"):
+        stamps.check()

@@ -13,7 +13,7 @@ from feast.feature_view import FeatureView
 from feature_repo.errors import FeatureError, SettingError
 from materialization.data_plane.asof_gather import Gathered, Joined, Spill, gather, source_order
 from materialization.data_plane.asof_match import match, window
-from materialization.data_plane.asof_plan import PlannedView, Planner, Side, requested
+from materialization.data_plane.asof_plan import PlannedView, Planner, Side, batch_source, requested
 from materialization.data_plane.asof_request import Request
 from materialization.data_plane.duck import (
     DuckSettings,
@@ -21,6 +21,7 @@ from materialization.data_plane.duck import (
     memory_limit_bytes,
     spill_folder_of,
 )
+from materialization.data_plane.duck_files import FileStamps
 
 HELD_SHARE = 4
 """One side's rows are held in memory up to this fraction of the limit."""
@@ -57,10 +58,12 @@ class AsofJoin:
     def run(self) -> Iterator[Joined]:
         """The joined rows, readable while the block lasts."""
         with connect(self.settings) as connection:
+            stamps = FileStamps.of([batch_source(view) for view in self.views], self.repo_path)
             planner = Planner(connection, self.repo_path, self.knowledge)
             planned = planner.plan(self.views, self.feature_refs, full=self.full)
             spill = Spill(spill_folder_of(connection), memory_limit_bytes(self.settings) // HELD_SHARE)
             found = {side: self._side(connection, views, spill) for side, views in _by_side(planned).items()}
+            stamps.check()
             order = {side: source_order(views) for side, views in _by_side(planned).items()}
             features = [
                 (shown, found[view.side], f"c{order[view.side].index(column)}")

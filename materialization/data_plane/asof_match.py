@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import duckdb
 import numpy as np
@@ -79,14 +79,11 @@ def window(request: Request, side: Side) -> str:
     bounds = request.bounds()
     if bounds is None:
         return "true"
-    return window_sql(side.times, _earlier(bounds[0], side.ttl), bounds[1])
-
-
-def _earlier(moment: datetime, ttl: timedelta | None) -> datetime | None:
     try:
-        return None if ttl is None else moment - ttl
+        first = bounds[0] - side.ttl if side.ttl else None
+        return window_sql(side.times, first, bounds[1] + MICROSECOND)
     except OverflowError:
-        return None
+        return "true"
 
 
 def instant_sql(column: str, kind: str, *, ns: bool) -> str:

@@ -55,7 +55,7 @@ class Request:
         )
 
     def bounds(self) -> tuple[datetime, datetime] | None:
-        """A window that holds every label; None without labels, or beyond what datetime expresses."""
+        """The first and the last label, in whole microseconds; None without any, or beyond datetime's range."""
         ends = pc.min_max(self.at.cast(pa.int64()))
         if not ends["min"].is_valid:
             return None
@@ -63,7 +63,7 @@ class Request:
         try:
             return (
                 EPOCH + timedelta(microseconds=ends["min"].as_py() // per),
-                EPOCH + timedelta(microseconds=ends["max"].as_py() // per + 1),
+                EPOCH + timedelta(microseconds=ends["max"].as_py() // per),
             )
         except OverflowError:
             return None

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from types import NoneType
 from urllib.parse import urlparse
 
 import duckdb
-from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.infra.offline_stores.duckdb import _read_data_source
 from feast.infra.offline_stores.file_source import FileSource
 
 from feature_repo.errors import FeatureError, SettingError
 from materialization.data_plane.duck import literal, name
+from materialization.data_plane.duck_files import (
+    PATTERN_MARKS,
+    is_parquet,
+    is_remote,
+    local_files,
+    source_path,
+)
 
 POSITION = "(file_index::BIGINT << 40 | file_row_number)"
 """The place of a row in any `source_sql`, unique and the same in every scan of unchanged files; later rows have
@@ -37,10 +40,14 @@ def source_sql(connection: duckdb.DuckDBPyConnection, data_source: DataSource, r
     missing, FeatureError where there is no file.
     """
     if is_parquet(data_source):
-        path = local_path(data_source, repo_path)
-        if urlparse(path).netloc:
+        path = source_path(data_source, repo_path)
+        if is_remote(path):
             _open_remote(connection, data_source)
-        table = f"read_parquet({literal(path)}{', union_by_name = true' if _is_many(path) else ''})"
+        files = [path] if is_remote(path) else local_files(path)
+        by_name = (
+            ", union_by_name = true" if len(files) > 1 or any(mark in path for mark in PATTERN_MARKS) else ""
+        )
+        table = f"read_parquet([{', '.join(map(literal, files))}]{by_name})"
         _refuse_reserved(connection, table, path)
         return table
     return _through_feast(connection, data_source, repo_path)
@@ -50,33 +57,6 @@ def source_columns(connection: duckdb.DuckDBPyConnection, table: str) -> dict[st
     """Column names of a table expression to DuckDB's type names, in order."""
     described = connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
     return {str(row[0]): str(row[1]).strip('"') for row in described if row[0] not in RESERVED}
-
-
-def local_path(source: FileSource, repo_path: object) -> str:
-    """The path or pattern as DuckDB reads it.
-
-    A relative path is meant from the working directory, as the stock DuckDB store reads it; where nothing is there,
-    from the repository, as Feast's own writers and `feast apply` mean it. A folder means all parquet files below.
-    """
-    uri = source.path
-    if urlparse(uri).scheme and urlparse(uri).netloc:
-        return str(uri)
-    path = uri if _exists(uri) else FileSource.get_uri_for_file_path(repo_path=str(repo_path), uri=uri)
-    pattern = str(Path(path) / "**" / "*.parquet")
-    return pattern if Path(path).is_dir() and _exists(pattern) else str(path)
-
-
-def _exists(path: str) -> bool:
-    """Whether the path is there, or the pattern matches; `Path.glob` takes no absolute pattern."""
-    return next(glob.iglob(path, recursive=True), None) is not None  # noqa: PTH207
-
-
-def _is_many(path: str) -> bool:
-    return any(mark in path for mark in "*?[")
-
-
-def is_parquet(source: DataSource) -> bool:
-    return isinstance(source, FileSource) and isinstance(source.file_format, (ParquetFormat, NoneType))
 
 
 def _refuse_reserved(connection: duckdb.DuckDBPyConnection, table: str, path: str) -> None:

@@ -33,7 +33,7 @@ from materialization.data_plane.asof_plan import request_keys
 from materialization.data_plane.asof_request import read_request
 from materialization.data_plane.asof_snapshot import snapshot_request
 from materialization.data_plane.duck import DuckSettings
-from materialization.data_plane.duck_sources import is_parquet
+from materialization.data_plane.duck_files import is_parquet
 from materialization.data_plane.offline_jobs import AsofJob, QueryJob, Staging
 from materialization.data_plane.offline_pull import Pull, source_schema
 from materialization.data_plane.offline_write import append_logs, append_rows

@@ -23,10 +23,8 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from feature_repo.errors import SettingError
-from materialization.data_plane.duck_sources import is_parquet, local_path
+from materialization.data_plane.duck_files import PATTERN_MARKS, is_parquet, is_remote, source_path
 from materialization.data_plane.offline_pull import source_schema
-
-REMOTE = "://"
 
 
 def append_rows(config: RepoConfig, view: FeatureView, table: pa.Table) -> bool:
@@ -41,7 +39,7 @@ def append_rows(config: RepoConfig, view: FeatureView, table: pa.Table) -> bool:
         return False
     path = written_path(source, config.repo_path)
     table = _as_in_source(table, source)
-    if REMOTE not in path and not Path(path).exists():
+    if not is_remote(path) and not Path(path).exists():
         _replace_or_add(table, Path(path))
         return True
     schema = source_schema(source, config.repo_path, config.offline_store.duck_settings())
@@ -50,7 +48,7 @@ def append_rows(config: RepoConfig, view: FeatureView, table: pa.Table) -> bool:
             f"The input pyarrow table has schema {table.schema} with the incorrect columns {table.column_names}. "
             f"The schema is expected to be {schema} with the columns (in this exact order) to be {schema.names}."
         )
-    if REMOTE in path:
+    if is_remote(path):
         _append_remote(table, path, source)
     elif Path(path).is_dir():
         _add_part(table, Path(path))
@@ -77,7 +75,7 @@ def persist_batches(
         _write_data_source(table, source, str(repo_path), "overwrite", allow_overwrite)
         return
     path = FileSource.get_uri_for_file_path(repo_path=_text(repo_path), uri=source.path)
-    if REMOTE in path:
+    if is_remote(path):
         filesystem, root = FileSource.create_filesystem_and_path(path, source.s3_endpoint_override)
         _persist_remote(batches, root, filesystem)
         return
@@ -104,12 +102,12 @@ def stage_batches(batches: Iterator[pa.Table], folder: str, endpoint: str | None
 
 def written_path(source: FileSource, repo_path: object) -> str:
     """Where rows are appended: where they are read from. Raises SettingError for a pattern."""
-    if any(mark in source.path for mark in "*?["):
+    if any(mark in source.path for mark in PATTERN_MARKS):
         raise SettingError(
             f"{source.name}: rows cannot be appended to the pattern {source.path}; point the FileSource at a file or a "
             "folder"
         )
-    return local_path(source, _text(repo_path)).removesuffix(f"{os.sep}**{os.sep}*.parquet")
+    return source_path(source, repo_path)
 
 
 def _as_in_source(table: pa.Table, source: FileSource) -> pa.Table:
