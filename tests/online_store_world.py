@@ -1,13 +1,13 @@
-"""A small Feast project on a real Redis, for the tests of the online store: the packed one, and Feast's own beside it."""
+"""A small Feast project on a real Redis, for the tests of the online store; Feast's own store fits in its place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, RepoConfig, ValueType
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -18,7 +18,7 @@ from materialization.data_plane.online_store import PackedRedisOnlineStore
 
 PACKED = "materialization.data_plane.online_store.PackedRedisOnlineStore"
 STOCK = "redis"
-NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PATIENT = {"connect_timeout_ms": 2_000, "command_timeout_ms": 2_000}
 """These tests are about values, on a machine that may be busy; what a stalled server costs has tests of its own."""
 
@@ -130,7 +130,7 @@ def answer(
     values = response.to_dict()
     return {
         name: [
-            (value, FieldStatus.Name(status), stamp.ToDatetime(timezone.utc))
+            (value, FieldStatus.Name(status), stamp.ToDatetime(UTC))
             for value, status, stamp in zip(
                 values[name], vector.statuses, vector.event_timestamps, strict=True
             )

@@ -155,9 +155,9 @@ def _blob_list_tail(array: pa.Array) -> pa.LargeBinaryArray:
     head[~is_count] = _lengths(child)
     heads = _binary((starts + np.arange(len(starts))) * 4, head)
     contents = np.concatenate([[0], np.cumsum(_lengths(child))])[starts]
-    return pc.binary_join_element_wise(
-        heads, _binary(contents, _contents(child)), pa.scalar(b"", pa.large_binary())
-    )
+    nothing = pa.scalar(b"", pa.large_binary())
+    tail = pc.binary_join_element_wise(heads, _binary(contents, _contents(child)), nothing)
+    return pc.if_else(array.is_valid(), tail, nothing) if array.null_count else tail
 
 
 def _plain_lists(array: pa.Array) -> pa.LargeListArray:

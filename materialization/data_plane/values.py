@@ -32,8 +32,9 @@ OTHER_FIELDS = {
     "VALUE_SET": "set_val",
 }
 """Value types whose field in `Value` is not their own name."""
-IN_ORDER = ("DOUBLE", "INT64", "UNIX_TIMESTAMP", "FLOAT", "INT32", "BOOL")
-"""Fixed-width types as they lie in a row; the ends of the tail come before BOOL."""
+GROUPS = ({"DOUBLE", "INT64", "UNIX_TIMESTAMP"}, {"FLOAT"}, {"INT32"}, {"BOOL"})
+"""Fixed-width types as they lie in a row; within a group columns keep the schema's order, and the ends of the tail
+come before the last."""
 LETTERS = {"DOUBLE": "d", "INT64": "q", "UNIX_TIMESTAMP": "q", "FLOAT": "f", "INT32": "i", "BOOL": "B"}
 
 
@@ -64,9 +65,9 @@ class _Packer:
         """Fixed-width columns in the order of the row, with their null bit and field."""
         columns = [
             (place, column)
-            for value_type in IN_ORDER
+            for group in GROUPS
             for place, column in enumerate(self.layout.columns)
-            if column.value_type == value_type
+            if column.value_type in group
         ]
         return tuple((place, column, value_field(column)) for place, column in columns)
 
