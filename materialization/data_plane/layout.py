@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,15 @@ LISTS = {
 BLOBS = frozenset({"STRING", "BYTES"})
 """Stored as they are, text in UTF-8."""
 BLOB_LISTS = frozenset({"STRING_LIST", "BYTES_LIST"})
-"""Stored as uint32 count, uint32 length of each, then the contents."""
+"""Stored as uint8 width w, uint32 count, the length of each in w bytes, then the contents; w is the least of 1, 2
+and 4 that holds all lengths."""
+
+
+def blob_list_head(lengths: Sequence[int]) -> bytes:
+    """What stands before the contents of a list of texts or bytes."""
+    longest = max(lengths, default=0)
+    width = 1 if longest < 1 << 8 else 2 if longest < 1 << 16 else 4
+    return struct.pack("<BI", width, len(lengths)) + np.array(lengths, f"<u{width}").tobytes()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from materialization.data_plane.layout import BLOB_LISTS, BLOBS, FIXED, LISTS, NO_TIME, Column, Layout
+from materialization.data_plane.layout import (
+    BLOB_LISTS,
+    BLOBS,
+    FIXED,
+    LISTS,
+    NO_TIME,
+    Column,
+    Layout,
+    blob_list_head,
+)
 
 Arrays: TypeAlias = Mapping[str, pa.Array]
 Micros: TypeAlias = npt.NDArray[np.int64]
@@ -140,24 +149,38 @@ def _list_tail(array: pa.Array, column: Column) -> pa.LargeBinaryArray:
 
 
 def _blob_list_tail(array: pa.Array) -> pa.LargeBinaryArray:
-    """Lists of texts or bytes: count and lengths first, then the contents."""
+    """Lists of texts or bytes: lengths first, then the contents."""
     lists = _plain_lists(array)
     if lists.values.null_count:
         raise ValueError("a list of texts or bytes cannot hold nulls")
     child = _blobs(lists.values)
     starts = np.asarray(lists.offsets.to_numpy(), np.int64)
-    sizes = np.diff(starts)
-    head = np.empty(len(child) + len(sizes), "<u4")
-    at_count = starts[:-1] + np.arange(len(sizes))
-    is_count = np.zeros(len(head), np.bool_)
-    is_count[at_count] = True
-    head[is_count] = sizes
-    head[~is_count] = _lengths(child)
-    heads = _binary((starts + np.arange(len(starts))) * 4, head)
     contents = np.concatenate([[0], np.cumsum(_lengths(child))])[starts]
+    heads = _heads(starts, _lengths(child))
     nothing = pa.scalar(b"", pa.large_binary())
     tail = pc.binary_join_element_wise(heads, _binary(contents, _contents(child)), nothing)
     return pc.if_else(array.is_valid(), tail, nothing) if array.null_count else tail
+
+
+def _heads(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> pa.LargeBinaryArray:
+    """`blob_list_head` of each list: vectorized where lengths fit in a byte, as they nearly always do."""
+    sizes = np.diff(starts)
+    head = np.zeros(5 * len(sizes) + len(lengths), np.uint8)
+    first = starts[:-1] + 5 * np.arange(len(sizes))
+    is_length = np.ones(len(head), np.bool_)
+    for offset in range(5):
+        is_length[first + offset] = False
+        head[first + offset] = sizes >> 8 * (offset - 1) & 0xFF if offset else 1
+    head[is_length] = lengths & 0xFF
+    heads = _binary(starts + 5 * np.arange(len(starts)), head)
+    longer = np.concatenate([[0], np.cumsum(lengths > 0xFF)])[starts]
+    wide = np.flatnonzero(np.diff(longer)).tolist()
+    if not wide:
+        return heads
+    written = heads.to_pylist()
+    for row in wide:
+        written[row] = blob_list_head(lengths[starts[row] : starts[row + 1]].tolist())
+    return pa.array(written, pa.large_binary())
 
 
 def _plain_lists(array: pa.Array) -> pa.LargeListArray:

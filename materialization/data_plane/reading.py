@@ -165,9 +165,10 @@ def read(layout: Layout, raw: Sequence[bytes | None], find_layout: FindLayout) -
 
 def split_blobs(blob: bytes) -> list[bytes]:
     """The contents of a list of texts or bytes."""
-    count = int.from_bytes(blob[:4], "little")
-    ends = np.cumsum(np.frombuffer(blob, "<u4", count, 4), dtype=np.int64) + 4 * (count + 1)
-    starts = [4 * (count + 1), *ends.tolist()]
+    width, count = blob[0], int.from_bytes(blob[1:5], "little")
+    lengths = np.frombuffer(blob, f"<u{width}", count, 5)
+    ends = np.cumsum(lengths, dtype=np.int64) + 5 + width * count
+    starts = [5 + width * count, *ends.tolist()]
     return [blob[start:end] for start, end in zip(starts, ends.tolist(), strict=False)]
 
 

@@ -22,6 +22,7 @@ from materialization.data_plane.layout import (
     NO_TIME,
     Column,
     Layout,
+    blob_list_head,
 )
 from materialization.data_plane.reading import Box
 
@@ -152,5 +153,4 @@ def _blob(column: Column, value: Value, field: str) -> bytes:
 
 
 def _joined(blobs: Sequence[bytes]) -> bytes:
-    heads = np.array([len(blobs), *map(len, blobs)], "<u4").tobytes()
-    return heads + b"".join(blobs)
+    return blob_list_head([*map(len, blobs)]) + b"".join(blobs)
