@@ -1,4 +1,4 @@
-"""`marquee features`: check, apply, build and materialize the declared features."""
+"""`marquee features`: check, apply, build, materialize and reconcile the declared features."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ features = LazyGroup(
         "materialize": Verb(
             "marquee.features:materialize", "Bring the newest rows into Redis (feast materialize)."
         ),
+        "reconcile": Verb(
+            "marquee.reconcile:reconcile", "Find and repair what incremental materialization missed."
+        ),
     },
-    help="Check, apply, build and materialize the features that feature_repo/ declares.",
+    help="Check, apply, build, materialize and reconcile the features that feature_repo/ declares.",
 )
 
 

@@ -134,7 +134,7 @@ def materialize(
     """
     if start is not None and end < start:
         raise SettingError(f"the range ends at {end.isoformat()}, before its start {start.isoformat()}")
-    store = _writable_store(workspace)
+    store = writable_store(workspace)
     chosen = _chosen(views)
     since = {view.name: start or end - (view.view.ttl or STALEST) for view in chosen}
     _check_snapshots(workspace, since, end)
@@ -150,7 +150,7 @@ def materialize_incremental(
 
     Raises MissingInputError where no snapshot is as old as `end`, SettingError without a Redis.
     """
-    store = _writable_store(workspace)
+    store = writable_store(workspace)
     chosen = _chosen(views)
     _check_snapshots(workspace, {view.name: EPOCH for view in chosen}, end)
     for view in _reported(chosen, report):
@@ -158,7 +158,7 @@ def materialize_incremental(
             store.materialize_incremental(end, feature_views=[view.name])
 
 
-def _writable_store(workspace: Workspace) -> FeatureStore:
+def writable_store(workspace: Workspace) -> FeatureStore:
     """Feast's own default would be whatever listens on this machine."""
     if redis_url() is None:
         raise SettingError(f"no Redis named; set {REDIS_VARIABLE}, such as redis://127.0.0.1:6379/0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from materialization.data_plane.layout import Layout
@@ -66,30 +67,41 @@ def compare(
     return causes
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """Times in microseconds since 1970 UTC."""
+
+    watermark: int
+    start: int | None
+    """The oldest event time the ttl allows at the watermark; None without a ttl."""
+    horizon: int | None
+    """The oldest event time the store keeps, past the ttl."""
+
+
 def judge_leftovers(
     layout: Layout,
     online: Sequence[bytes | None],
     find_layout: FindLayout,
     *,
-    horizon: int | None,
-    watermark: int,
+    bounds: Bounds,
+    is_pushed: bool,
 ) -> list[Cause]:
-    """One cause for each row whose entity offline has no row of; one that vanished meanwhile is SAME.
+    """One cause for each row whose entity offline has no row of in the window.
 
-    `horizon` is the oldest event time the ttl allows, both in microseconds since 1970 UTC.
+    One that vanished meanwhile, or that the store keeps a while past its ttl, is SAME. Of a view that is also pushed,
+    offline need not know every entity: only what is too old is found.
     """
     rows = read(layout, online, find_layout)
-    return [
-        _leftover(row, readable, event, horizon=horizon, watermark=watermark)
-        for row, readable, event in zip(online, rows.present.tolist(), rows.event.tolist(), strict=True)
-    ]
-
-
-def _leftover(row: bytes | None, readable: bool, event: int, *, horizon: int | None, watermark: int) -> Cause:
-    if row is None:
-        return Cause.SAME
-    if not readable:
-        return Cause.DAMAGED
-    if horizon is not None and event < horizon:
-        return Cause.EXPIRED
-    return Cause.NEWER if event > watermark else Cause.GONE
+    causes = []
+    for row, readable, event in zip(online, rows.present.tolist(), rows.event.tolist(), strict=True):
+        if row is None:
+            causes.append(Cause.SAME)
+        elif not readable:
+            causes.append(Cause.DAMAGED)
+        elif bounds.horizon is not None and event < bounds.horizon:
+            causes.append(Cause.EXPIRED)
+        elif bounds.start is not None and event < bounds.start:
+            causes.append(Cause.SAME)
+        else:
+            causes.append(Cause.NEWER if is_pushed or event > bounds.watermark else Cause.GONE)
+    return causes
