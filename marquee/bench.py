@@ -7,7 +7,11 @@ from marquee.lazy import LazyGroup, Verb
 bench = LazyGroup(
     "bench",
     verbs={
-        "rank": Verb("marquee.bench_rank:bench_rank", "Latency of Rank and its stages, next to the floor.")
+        "rank": Verb("marquee.bench_rank:bench_rank", "Latency of Rank and its stages, next to the floor."),
+        "data-plane": Verb(
+            "marquee.bench_data_plane:bench_data_plane",
+            "Our Feast plug-ins next to the stock stores and to the floor.",
+        ),
     },
     help="Measure, next to the floor.",
 )

@@ -14,6 +14,9 @@ LAYERS = ("feature_repo", "materialization", "ranking_service", "skew_checks", "
 
 EDGES: dict[str, tuple[str, ...]] = {
     "redis": (
+        "materialization/bench/growth.py",
+        "materialization/bench/online_world.py",
+        "materialization/bench/reads.py",
         "materialization/data_plane/cluster_writing.py",
         "materialization/data_plane/connection.py",
         "materialization/data_plane/deletion.py",
@@ -28,6 +31,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/bench/rank.py",
     ),
     "duckdb": (
+        "materialization/bench/join_steps.py",
         "marquee/catalogue.py",
         "materialization/data_plane/asof_gather.py",
         "materialization/data_plane/asof_join.py",
@@ -59,6 +63,11 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/training/train.py",
     ),
     "feast": (
+        "materialization/bench/fetch.py",
+        "materialization/bench/join_steps.py",
+        "materialization/bench/online_world.py",
+        "materialization/bench/own.py",
+        "materialization/bench/sides.py",
         "feature_repo/entities.py",
         "feature_repo/fields.py",
         "feature_repo/interaction_views.py",
