@@ -66,8 +66,9 @@ class RedisConnections:
 
     def async_link(self) -> AsyncRedisLink:
         """For reads on the running event loop; not for a cluster."""
-        pool = self._of_loop("read", lambda: self._async_pool(self.settings.command_seconds))
-        return AsyncRedisLink(pool, self.address, self.settings.command_seconds)
+        pool = self._of_loop("read", lambda: self._async_pool(None))
+        seconds = self.settings.command_seconds
+        return AsyncRedisLink(pool, self.address, seconds, self.settings.connect_seconds)
 
     def write_pool(self) -> redis.ConnectionPool:
         """For writes; not for a cluster."""
@@ -145,9 +146,11 @@ class RedisConnections:
             return _sentinel_pool(BlockingSentinelPool, Sentinel, parsed, options, self.settings)
         return _plain_pool(redis.BlockingConnectionPool, redis, parsed, options)
 
-    def _async_pool(self, seconds: float) -> Any:
+    def _async_pool(self, seconds: float | None) -> Any:
+        """Who asks it for a connection bounds the wait: redis-py would count the time the loop was busy."""
         parsed = Address.parse(self.settings.connection_string)
         options = self._options(parsed, seconds)
+        options |= {name: None for name in ("socket_connect_timeout", "timeout") if name not in parsed.options}
         if self.settings.redis_type == "redis_sentinel":
             return _sentinel_pool(AsyncBlockingSentinelPool, AsyncSentinel, parsed, options, self.settings)
         return _plain_pool(redis.asyncio.BlockingConnectionPool, redis.asyncio, parsed, options)
@@ -169,7 +172,7 @@ class RedisConnections:
                 f"Redis Cluster at {self.address} cannot be reached: {error}; check connection_string and redis_type"
             ) from error
 
-    def _options(self, parsed: Address, seconds: float) -> dict[str, Any]:
+    def _options(self, parsed: Address, seconds: float | None) -> dict[str, Any]:
         """Those of the connection string win over the settings, except where rows would be misread."""
         return {
             "socket_timeout": seconds,

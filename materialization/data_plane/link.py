@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from feature_repo.errors import OnlineStoreError, SettingError
+from materialization.data_plane.free_loop import answered_within
 
 SCANS, KEYS_PER_SCAN = 50, 2_000
 PING = b"*1\r\n$4\r\nPING\r\n"
@@ -135,10 +135,13 @@ class AsyncRedisLink:
     """A `redis.asyncio.ConnectionPool`."""
     address: str
     timeout_seconds: float
+    """Bounds a whole exchange; only time in which the event loop was free counts."""
+    connect_seconds: float = 0.0
+    """How much longer it may take to open a connection."""
 
     @classmethod
     def over(cls, pool: Any, *, timeout_seconds: float) -> AsyncRedisLink:
-        """On the connections of an asynchronous client of one's own."""
+        """On the connections of an asynchronous client of one's own, with its timeouts."""
         return cls(pool, _address(pool), timeout_seconds)
 
     async def read(self, strings: Sequence[bytes], hashes: Sequence[HashRead]) -> list[Reply]:
@@ -153,12 +156,13 @@ class AsyncRedisLink:
     async def exchange(self, commands: bytes, reply_count: int) -> list[Any]:
         """As `RedisLink.exchange`; a cancelled exchange closes its connection."""
         try:
-            connection: Any = await self.pool.get_connection()
+            async with answered_within(self.connect_seconds + self.timeout_seconds):
+                connection: Any = await self.pool.get_connection()
         except (redis.RedisError, OSError) as error:
             raise OnlineStoreError(f"Redis at {self.address} cannot be reached: {error}") from error
         complete = False
         try:
-            async with asyncio.timeout(self.timeout_seconds):
+            async with answered_within(self.timeout_seconds):
                 await connection.send_packed_command([commands], check_health=False)
                 replies = [await connection.read_response(disable_decoding=True) for _ in range(reply_count)]
             complete = True

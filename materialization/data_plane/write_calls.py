@@ -12,6 +12,7 @@ import redis
 from redis.exceptions import AskError, NoScriptError, ResponseError, TryAgainError
 
 from feature_repo.errors import OnlineStoreError
+from materialization.data_plane.free_loop import answered_within
 from materialization.data_plane.link import bulk
 from materialization.data_plane.write_scripts import HASHES, STRINGS
 
@@ -133,10 +134,11 @@ def hold(pool: redis.ConnectionPool, steps: Steps, *, address: str) -> list[Any]
     return replies
 
 
-async def hold_async(pool: Any, steps: Steps, *, address: str) -> list[Any]:
+async def hold_async(pool: Any, steps: Steps, *, address: str, connect_seconds: float) -> list[Any]:
     """The same, asynchronously; a cancelled conversation closes its connection."""
     try:
-        connection: Any = await pool.get_connection()
+        async with answered_within(connect_seconds):
+            connection: Any = await pool.get_connection()
     except (redis.RedisError, OSError) as error:
         raise OnlineStoreError(f"Redis at {address} cannot be reached: {error}") from error
     complete = False

@@ -103,7 +103,10 @@ class RowWriter:
 
     async def _exchange_async(self, steps: Callable[[], Steps]) -> list[Any]:
         pool, address = self.connections.async_write_pool(), self.connections.address
-        return await self.connections.tried_async(lambda: hold_async(pool, steps(), address=address))
+        patience = self.connections.settings.connect_seconds + self.connections.settings.command_seconds
+        return await self.connections.tried_async(
+            lambda: hold_async(pool, steps(), address=address, connect_seconds=patience)
+        )
 
     def _checked(self, replies: Sequence[Any]) -> Sequence[Any]:
         """Raises OnlineStoreError for the first error among them."""
