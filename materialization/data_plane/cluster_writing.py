@@ -52,4 +52,5 @@ def _by_node(client: RedisCluster, rows: RowsToWrite) -> list[tuple[ClusterNode,
 
 def _again(client: RedisCluster, call: Call) -> Any:
     """By way of redis-py, which follows redirections."""
-    return client.execute_command(*chain.from_iterable(call.words(in_full=True)))  # type: ignore[no-untyped-call]
+    name, *words = chain.from_iterable(call.words(in_full=True))
+    return client.execute_command(name.decode(), *words)  # type: ignore[no-untyped-call]
