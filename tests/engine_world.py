@@ -21,6 +21,7 @@ ONLINE = "materialization.data_plane.online_store.PackedRedisOnlineStore"
 OFFLINE = "materialization.data_plane.offline_store.AsofDuckDBOfflineStore"
 
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
+VIEW_WAS_LOCAL = "users was materialized by Feast's local engine, because it has a transformation"
 MICROS = pa.timestamp("us", "UTC")
 VALUE_TYPES = {ValueType.INT64: Int64, ValueType.STRING: String}
 

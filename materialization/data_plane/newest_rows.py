@@ -18,6 +18,7 @@ from feast.feature_view import DUMMY_ENTITY_ID
 
 from feature_repo.errors import FeatureError
 from materialization.data_plane.duck import name
+from materialization.data_plane.duck_files import FileStamps
 from materialization.data_plane.duck_sources import (
     POSITION,
     TimeColumns,
@@ -87,6 +88,8 @@ class NewestRows:
     columns: ViewColumns
     event_type: str
     """DuckDB's type of the event time."""
+    stamps: FileStamps
+    """The source's files as they were when the rows were found."""
 
     def count(self) -> int:
         """How many rows there are to read, those without a key included."""
@@ -116,6 +119,7 @@ class NewestRows:
     def _read(self, select: list[str], rows: int) -> Iterator[pa.RecordBatch]:
         query = f"SELECT {', '.join(select)} FROM {self.table} WHERE {POSITION} IN (SELECT place FROM newest)"
         yield from self.connection.sql(query).to_arrow_reader(rows)
+        self.stamps.check()
 
 
 def find_newest(
@@ -130,6 +134,7 @@ def find_newest(
 
     Raises what `ViewColumns.check` and `source_sql` raise.
     """
+    stamps = FileStamps.of([columns.source], repo_path)
     table = source_sql(connection, columns.source, repo_path)
     found = source_columns(connection, table)
     columns.check(found)
@@ -143,7 +148,7 @@ def find_newest(
         end=end,
     )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE newest AS {query}")
-    return NewestRows(connection, table, columns, event_type)
+    return NewestRows(connection, table, columns, event_type, stamps)
 
 
 def instants(array: pa.Array, *, missing: int) -> npt.NDArray[np.int64]:
