@@ -4,6 +4,10 @@ In `feature_store.yaml`:
 
     offline_store:
       type: materialization.data_plane.offline_store.AsofDuckDBOfflineStore
+
+A label sees the newest row whose event lies in [label - ttl, label] and that was created by then; a row without created
+time was always known. Of rows alike in both times the last in the source counts. Times are compared as microseconds,
+or as nanoseconds where either side has them; naive ones are UTC. A null key matches nothing.
 """
 
 from __future__ import annotations
