@@ -15,15 +15,14 @@ from materialization.data_plane.keys import ROWS, escaped, netstring
 KEYS_AT_ONCE = 1_000
 
 
-def delete_views(connections: RedisConnections, project: str, views: Collection[str]) -> int:
-    """Rows and layouts of the views, in all their versions; returns how many keys there were.
+def delete_views(connections: RedisConnections, project: str, names: Collection[bytes]) -> int:
+    """Rows and layouts whose keys go on with these names of the project; returns how many keys there were.
 
-    One scan of each primary, however many views. Raises OnlineStoreError.
+    One scan of each primary, however many names. Raises OnlineStoreError.
     """
-    if not views:
+    if not names:
         return 0
-    mine = netstring(project.encode())
-    names = tuple(mine + netstring(view.encode()) for view in views)
+    mine, names = netstring(project.encode()), tuple(names)
     pattern = b"mq:[rs]|" + escaped(names[0] if len(names) == 1 else mine) + b"*"
     deleted = 0
     try:

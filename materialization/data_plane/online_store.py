@@ -38,7 +38,7 @@ from materialization.data_plane.online_reads import (
 )
 from materialization.data_plane.online_requests import checked_request, without_vectors
 from materialization.data_plane.online_writes import Batch, DataRow
-from materialization.data_plane.view_layout import keys_of, ttl_seconds
+from materialization.data_plane.view_layout import keys_of, names_gone, ttl_seconds
 from materialization.data_plane.writing import RowWriter
 
 log = logging.getLogger(__name__)
@@ -274,6 +274,6 @@ class PackedRedisOnlineStore(OnlineStore):  # type: ignore[misc]
         return self._reader
 
     def _delete(self, config: RepoConfig, views: Sequence[Any], *, kept: Sequence[Any]) -> None:
-        names = {view.name for view in views} - {view.name for view in kept}
+        names = names_gone(config, views, kept)
         deleted = delete_views(self.connections(config), config.project, names)
-        log.debug("deleted %d keys of views %s", deleted, ", ".join(sorted(names)))
+        log.debug("deleted %d keys like %s", deleted, sorted(names))

@@ -10,7 +10,7 @@ from feast import OnDemandFeatureView
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.repo_config import RepoConfig
 
-from materialization.data_plane.keys import ViewKeys
+from materialization.data_plane.keys import ViewKeys, netstring
 from materialization.data_plane.layout import Layout
 
 
@@ -44,6 +44,18 @@ def ttl_seconds(view: Any) -> float:
 def key_types(view: Any) -> dict[str, str]:
     """Value types of the join keys the view declares."""
     return {field.name: field.dtype.to_value_type().name for field in view.entity_columns}
+
+
+def names_gone(config: RepoConfig, views: Sequence[Any], kept: Sequence[Any]) -> set[bytes]:
+    """What the keys of views that are gone begin with, after their kind: all versions, unless another one stays."""
+    stay = {view.name: _version(config, view) for view in kept}
+    gone = set()
+    for view in views:
+        if view.name not in stay:
+            gone.add(netstring(config.project.encode()) + netstring(view.name.encode()))
+        elif _version(config, view) != stay[view.name]:
+            gone.add(keys_of(config, view).name)
+    return gone
 
 
 def _version(config: RepoConfig, view: Any) -> int | None:
