@@ -12,7 +12,7 @@ from feature_repo.columns import Columns, take
 from feature_repo.errors import EventDataError
 from feature_repo.frames import columns_from_table
 from ranking_service.assemble import assemble
-from ranking_service.contract import Contract
+from ranking_service.contract import Contract, ViewPlan
 from ranking_service.training_join import KEYS
 from skew_checks.compare import Mask, differ, model_tolerance, stored_tolerance
 from skew_checks.replay import Replayed
@@ -21,7 +21,7 @@ from skew_checks.verdict import Kind
 
 WITNESSES = 64
 """Rows with a mismatch that are kept per feature, to look at what they have in common."""
-USER = ("user_id",)
+USER, PAIR = ("user_id",), ("user_id", "item_id")
 
 Rows = npt.NDArray[np.int64]
 
@@ -166,28 +166,33 @@ def entity_numbers(joined: pa.Table) -> dict[tuple[str, ...], Rows]:
     """A number per user, per item and per pair for each row, by (sorted) join keys."""
     user, item = (joined[name].combine_chunks().dictionary_encode().indices.to_numpy() for name in KEYS)
     pair = np.unique(user.astype(np.int64) * (int(item.max()) + 1) + item, return_inverse=True)[1]
-    return {("user_id",): user, ("item_id",): item, ("item_id", "user_id"): pair}
+    return {("user_id",): user, ("item_id",): item, PAIR: pair}
 
 
 def _stored_subjects(replayed: Replayed) -> list[Subject]:
     """Every registered stored feature that the bundle's plan reads, and that the log therefore has."""
     logged = {field.name for view in replayed.bundle.contract.views for field in view.fields}
     return [
-        Subject(field.name, Kind.RAW, view.name, view.join_keys, stored_tolerance(field))
+        Subject(field.name, Kind.RAW, view.name, _keyed_by(view), stored_tolerance(field))
         for view in replayed.contract.views
         for field in view.fields
         if field.name in logged
     ]
 
 
+def _keyed_by(view: ViewPlan) -> tuple[str, ...]:
+    """Pairs in one order, whatever the view's is."""
+    return view.join_keys if len(view.join_keys) == 1 else PAIR
+
+
 def _model_subjects(contract: Contract) -> list[Subject]:
-    keyed_by = {view.name: view.join_keys for view in contract.views}
+    keyed_by = {view.name: _keyed_by(view) for view in contract.views}
     return [
         Subject(
             feature.name,
             Kind.MODEL,
             feature.origin,
-            keyed_by.get(feature.origin, ("item_id", "user_id")),
+            keyed_by.get(feature.origin, PAIR),
             model_tolerance(feature),
         )
         for feature in contract.features

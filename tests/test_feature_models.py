@@ -77,7 +77,7 @@ def test_nothing_changed_breaks_nothing() -> None:
         (with_view("user_totals", ttl_seconds=60.0), "view user_totals had a ttl of 172800 s, now 60 s"),
         (
             with_view("user_item", join_keys=("user_id",)),
-            "view user_item was keyed by item_id, user_id, now by user_id",
+            "view user_item was keyed by user_id, item_id, now by user_id",
         ),
         (
             with_view("user_totals", fingerprint="other"),

@@ -399,8 +399,8 @@ def test_a_view_materialized_for_half_of_the_items_is_named(world: World, tmp_pa
     with private_redis() as server:
         fill(world.workspace, server.url, world.end)
         client = redis.Redis.from_url(server.url)
-        for key in sorted(client.keys(b"*item_id*"))[::2]:
-            client.hdel(key, b"_ts:item_genre")
+        for key in sorted(client.keys(b"mq:r|*item_genre|*"))[::2]:
+            client.delete(key)
         verdict = check(serve_by(world, tmp_path, world.bundle.contract, server.url), ALL)
     assert {finding.view for finding in verdict.causes} == {"item_genre"}
     finding = found(verdict, "genre_long_view_rate", Kind.RAW)
