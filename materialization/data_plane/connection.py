@@ -21,6 +21,8 @@ from feature_repo.errors import OnlineStoreError, SettingError
 from materialization.data_plane.link import AsyncRedisLink, ClusterLink, RedisLink
 from materialization.data_plane.redis_address import Address
 
+WAITS = 10
+"""A server that answers in drops, or a large answer, may take so many times the timeout of one wait."""
 T = TypeVar("T")
 
 
@@ -34,7 +36,7 @@ class ConnectionSettings:
     sentinel_master: str = "mymaster"
     connect_seconds: float = 0.05
     command_seconds: float = 0.05
-    """Of reads, from sending to the last reply."""
+    """Of reads: how long to wait for the server each time; a whole read may take `WAITS` times as long."""
     write_seconds: float = 5.0
     """Of one batch of rows."""
     max_connections: int = 32
@@ -62,7 +64,7 @@ class RedisConnections:
         if self.is_cluster:
             return ClusterLink(self.cluster(writing=False))
         pool = self._made("read", lambda: self._pool(self.settings.command_seconds))
-        return RedisLink(pool, self.address, self.settings.command_seconds)
+        return RedisLink(pool, self.address, _whole(pool))
 
     def async_link(self) -> AsyncRedisLink:
         """For reads on the running event loop; not for a cluster."""
@@ -150,7 +152,9 @@ class RedisConnections:
         """Who asks it for a connection bounds the wait: redis-py would count the time the loop was busy."""
         parsed = Address.parse(self.settings.connection_string)
         options = self._options(parsed, seconds)
-        options |= {name: None for name in ("socket_connect_timeout", "timeout") if name not in parsed.options}
+        options |= {
+            name: None for name in ("socket_connect_timeout", "timeout") if name not in parsed.options
+        }
         if self.settings.redis_type == "redis_sentinel":
             return _sentinel_pool(AsyncBlockingSentinelPool, AsyncSentinel, parsed, options, self.settings)
         return _plain_pool(redis.asyncio.BlockingConnectionPool, redis.asyncio, parsed, options)
@@ -217,6 +221,11 @@ def _sentinel_pool(
     seconds = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout")}
     found = sentinel(parsed.hosts, sentinel_kwargs={**seconds, "retry": Retry(NoBackoff(), 0), **own})
     return _checked(kind(settings.sentinel_master, found, **options))
+
+
+def _whole(pool: Any) -> float:
+    """Seconds for a whole read; the connection string may have set those for one wait."""
+    return WAITS * float(pool.connection_kwargs["socket_timeout"])
 
 
 def _checked(pool: Any) -> Any:

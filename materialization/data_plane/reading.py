@@ -95,11 +95,13 @@ class Rows:
         return _is_boxed(self.fixed)
 
     def boxes(self) -> Iterator[Box]:
-        """The values of other types than declared."""
+        """The values of other types than declared; what is garbled is left out."""
         for row in np.flatnonzero(self.boxed).tolist():
             rest = self.tail_bytes[row][int(self.fixed["ends"][row, -1]) if self.layout.tails else 0 :]
             while len(rest) >= BOX_HEAD.size:
                 column, length = BOX_HEAD.unpack_from(rest)
+                if column >= len(self.layout.columns) or length > len(rest) - BOX_HEAD.size:
+                    break
                 yield Box(row, column, rest[BOX_HEAD.size : BOX_HEAD.size + length])
                 rest = rest[BOX_HEAD.size + length :]
 
