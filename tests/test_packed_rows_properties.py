@@ -162,6 +162,16 @@ def test_a_row_cut_short_or_made_of_nonsense_is_not_found_and_its_neighbours_are
     assert found.present.tolist() == [True, False, False, True]
 
 
+@given(junk=st.binary(max_size=20))
+def test_a_row_whose_boxed_values_are_garbled_keeps_its_other_values(junk: bytes) -> None:
+    layout = Layout.of([("a", "INT64"), ("b", "INT64")])
+    good = pack_row(layout, {"a": Value(int64_val=1), "b": Value(string_val="odd")}, event=1)
+    assert len(good) > layout.fixed_bytes
+    garbled = good[: layout.fixed_bytes] + b"\xff\xff" + junk
+    (row,) = read_values(layout, [garbled])
+    assert row == {"a": Value(int64_val=1), "b": Value()}
+
+
 def test_a_value_for_a_feature_the_view_does_not_have_is_refused_not_lost() -> None:
     layout = Layout.of([("a", "INT64")])
     with pytest.raises(FeatureError, match="no feature named b; its features are a"):

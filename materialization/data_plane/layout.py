@@ -34,6 +34,8 @@ FORMAT_VERSION = 1
 HEADER_BYTES = 24
 BOXED = 1
 """Flag of a row that holds values of another type than its schema declares."""
+BOX_HEAD = struct.Struct("<HI")
+"""Column and length of a boxed value."""
 NO_TIME = -(2**63)
 """Created time of a row that has none: older than every other."""
 
@@ -195,3 +197,18 @@ class Layout:
 
     def _numbered(self, *value_types: str) -> Sequence[tuple[str, str]]:
         return [(self.field(column), FIXED[column.value_type]) for column in self._typed(*value_types)]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A value of another type than its column declares."""
+
+    row: int
+    column: int
+    """Its number in the layout."""
+    value: bytes
+    """A serialized `feast.types.Value`."""
+
+    def to_bytes(self, column: int) -> bytes:
+        """As it lies in a row, under a number of its column."""
+        return BOX_HEAD.pack(column, len(self.value)) + self.value

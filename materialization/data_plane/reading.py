@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,16 +12,17 @@ import numpy.typing as npt
 
 from materialization.data_plane.layout import (
     BLOB_LISTS,
+    BOX_HEAD,
     BOXED,
     FORMAT_VERSION,
     LISTS,
+    Box,
     Column,
     Layout,
 )
 
 UNFLAGGED = np.uint64(~0xFF00 & (2**64 - 1))
 """Masks the flags out of a header."""
-BOX_HEAD = struct.Struct("<HI")
 FindLayout = Callable[[bytes], Layout | None]
 """The layout of a fingerprint, where it is known."""
 
@@ -35,21 +35,6 @@ class Lists:
     """int64 [n + 1]: list i is `values[offsets[i]:offsets[i + 1]]`; a missing list is empty."""
     values: npt.NDArray[Any]
     """The lists one after the other; text and bytes as objects."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A value of another type than its column declares."""
-
-    row: int
-    column: int
-    """Its number in the layout."""
-    value: bytes
-    """A serialized `feast.types.Value`."""
-
-    def to_bytes(self, column: int) -> bytes:
-        """As it lies in a row, under a number of its column."""
-        return BOX_HEAD.pack(column, len(self.value)) + self.value
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from materialization.data_plane.layout import (
     FORMAT_VERSION,
     LISTS,
     NO_TIME,
+    Box,
     Column,
     Layout,
     blob_list_head,
 )
-from materialization.data_plane.reading import Box
 
 OTHER_FIELDS = {
     "PDF_BYTES": "bytes_val",
