@@ -5,6 +5,7 @@ MarqueeError
 ├── EventDataError        an event file is truncated, or not what it claims to be
 ├── MissingInputError     a step needs the result of an earlier step that is not there
 ├── FeatureError          a feature declaration, its SQL, or a built partition is wrong
+│   └── FeatureSourceError  a file that features are read from is missing or damaged
 ├── TrainingDataError     a training set cannot be made, or would not be what it claims
 ├── BundleError           a model bundle is damaged, or does not fit the registry or the rows in Redis
 ├── OnlineStoreError      Redis cannot be reached in time, or answers nonsense
@@ -32,6 +33,10 @@ class MissingInputError(MarqueeError):
 
 class FeatureError(MarqueeError):
     """A feature declaration, its SQL, or a built partition is wrong; lists all problems at once."""
+
+
+class FeatureSourceError(FeatureError):
+    """A file that features are read from is missing or damaged; names it."""
 
 
 class TrainingDataError(MarqueeError):

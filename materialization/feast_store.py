@@ -19,7 +19,13 @@ from feast.protos.feast.core.Registry_pb2 import Registry
 from google.protobuf.message import DecodeError
 from redis.exceptions import RedisError
 
-from feature_repo.errors import FeatureError, MissingInputError, OnlineStoreError, SettingError
+from feature_repo.errors import (
+    FeatureError,
+    FeatureSourceError,
+    MissingInputError,
+    OnlineStoreError,
+    SettingError,
+)
 from feature_repo.workspace import FEATURE_REPO, HOME_VARIABLE, REDIS_VARIABLE, Workspace
 from materialization.declared import BatchView, batch_views
 from materialization.feast_settings import redis_url, repo_config
@@ -217,9 +223,11 @@ def _answering(view: BatchView) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading_features() -> Iterator[None]:
-    """Around a read of the offline store: a missing or damaged partition becomes a FeatureError."""
+    """Around a read of the offline store: a missing or damaged partition is a FeatureError that says what to do."""
     try:
         yield
+    except FeatureSourceError as error:
+        raise FeatureError(f"{error}; `marquee features build` builds what is missing") from error
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise FeatureError(
             f"a feature partition is missing or damaged ({str(error).strip().splitlines()[0]}); delete the damaged "

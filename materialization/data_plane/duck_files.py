@@ -13,7 +13,7 @@ from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 
-from feature_repo.errors import FeatureError
+from feature_repo.errors import FeatureError, FeatureSourceError
 
 PATTERN_MARKS = "*?["
 
@@ -43,7 +43,7 @@ def source_path(source: FileSource, repo_path: object) -> str:
 def local_files(path: str) -> list[str]:
     """The files of a path, in the order of their names: of a folder all parquet files below, else all files.
 
-    Raises FeatureError where there is none.
+    Raises FeatureSourceError where there is none.
     """
     if Path(path).is_file():
         return [path]
@@ -53,7 +53,7 @@ def local_files(path: str) -> list[str]:
         found = sorted(each for each in _matches(pattern) if Path(each).is_file())
         if found:
             return found
-    raise FeatureError(
+    raise FeatureSourceError(
         f"the feature source {path} cannot be read: no file is there; build it, or correct the path of its FileSource"
     )
 

@@ -14,7 +14,7 @@ from feast.data_source import DataSource
 from feast.infra.offline_stores.duckdb import _read_data_source
 from feast.infra.offline_stores.file_source import FileSource
 
-from feature_repo.errors import FeatureError, SettingError
+from feature_repo.errors import FeatureError, FeatureSourceError, SettingError
 from materialization.data_plane.duck import literal, name
 from materialization.data_plane.duck_files import (
     PATTERN_MARKS,
@@ -37,7 +37,7 @@ def source_sql(connection: duckdb.DuckDBPyConnection, data_source: DataSource, r
 
     Parquet (a file, a folder, a glob, hive partitions, s3://) is read by DuckDB itself. Delta, Iceberg, Lance and
     MLflow go through Feast's own readers into Arrow. Raises SettingError where the source's class or library is
-    missing, FeatureError where there is no file.
+    missing, FeatureSourceError where there is no file.
     """
     if is_parquet(data_source):
         path = source_path(data_source, repo_path)
@@ -64,7 +64,7 @@ def _refuse_reserved(connection: duckdb.DuckDBPyConnection, table: str, path: st
     try:
         columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()]
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise FeatureError(
+        raise FeatureSourceError(
             f"the feature source {path} cannot be read ({str(error).strip().splitlines()[0]}); build it, or correct "
             "the path of its FileSource"
         ) from error
