@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import redis
-from engine_world import apply, instants, key, materialize, open_project, source, view
+from engine_world import ONLINE, apply, instants, key, materialize, open_project, source, view
 from feast import FeatureStore, PushSource
 from feast.types import Float64
 from feast.value_type import ValueType
+from redis_servers import cluster
 
 from feature_repo.errors import FeatureError, SettingError
 from materialization.data_plane.reconcile import Scope, ViewReport, reconcile
@@ -224,7 +225,37 @@ def test_what_cannot_be_compared_is_named_with_its_reason(store: FeatureStore, t
         reconcile(store, Scope(views=["nobody"]))
 
 
+def test_an_empty_source_empties_nothing(store: FeatureStore, tmp_path: Path) -> None:
+    loaded(store, tmp_path, {1: (1.0, "2024-01-10")})
+    users(tmp_path, {2: (1.0, "2024-02-10")})
+    assert "no row in the window" in str(only(reconcile(store, Scope())).not_compared)
+    assert value(store, 1) == 1.0
+
+
 def test_another_online_store_is_refused(tmp_path: Path, server: PrivateRedis) -> None:
     online = {"type": "sqlite", "path": str(tmp_path / "online.db")}
     with pytest.raises(SettingError, match="PackedRedisOnlineStore"):
         reconcile(open_project(tmp_path, server.port, online_store=online), Scope())
+
+
+def test_on_a_cluster_strings_and_hashes_are_compared_and_repaired_too(tmp_path: Path) -> None:
+    with cluster() as ports:
+        online = {"redis_type": "redis_cluster", "connection_string": f"127.0.0.1:{ports[0]}"}
+        store = open_project(tmp_path, 0, online_store={"type": ONLINE, "write_timeout_ms": 20_000, **online})
+        single = users(tmp_path, dict.fromkeys(range(50), (1.0, "2024-01-10")))
+        columns = {
+            "user_id": pa.array([1, 1, 2]),
+            "item_id": pa.array(["a", "b", "c"]),
+            "x": pa.array([1.0, 2.0, 3.0]),
+            "event_timestamp": instants(*["2024-01-10"] * 3),
+        }
+        pairs = view("pairs", [USER, ITEM], source(tmp_path, "pairs", columns))
+        apply(store, USER, ITEM, view("users", [USER], single), pairs)
+        materialize(store, end=END)
+        users(tmp_path, dict.fromkeys(range(1, 51), (2.0, "2024-01-10")))
+        source(tmp_path, "pairs", {**columns, "item_id": pa.array(["a", "b", "new"])})
+        reports = {report.view: report.findings.causes for report in reconcile(store, Scope())}
+        assert reports["users"] == {Cause.CORRECTED: 49, Cause.MISSING: 1, Cause.GONE: 1}
+        assert reports["pairs"] == {Cause.SAME: 2, Cause.MISSING: 1, Cause.GONE: 1}
+        again = {report.view: report.findings.found for report in reconcile(store, Scope())}
+        assert again == {"users": 0, "pairs": 0}

@@ -73,9 +73,9 @@ class OnlineRows:
         pipeline = self.client.pipeline(transaction=False)
         for (key, field), row in zip(places, rows, strict=True):
             if self.keys.is_hash:
-                pipeline.eval(DELETE_FIELD, 1, key, row, field)
+                pipeline.execute_command("EVAL", DELETE_FIELD, 1, key, row, field)
             else:
-                pipeline.eval(DELETE_STRING, 1, key, row)
+                pipeline.execute_command("EVAL", DELETE_STRING, 1, key, row)
         return sum(pipeline.execute())
 
     def find_layout(self, fingerprint: bytes) -> Layout | None:

@@ -27,6 +27,7 @@ from materialization.data_plane.view_rows import view_rows
 Report: TypeAlias = Callable[[str, int, int], None]
 """`report(step, done, total)` as the work on a view advances."""
 MEMORY_LIMIT = "1GB"
+EMPTY = "its source has no row in the window, and on that evidence alone nothing is deleted"
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ def _reconcile_view(
         newest = find_newest(
             connection, ViewColumns.of(view), repo_path=store.config.repo_path, start=start, end=as_of
         )
+        if not newest.count():
+            return ViewReport(view.name, None, not_compared=EMPTY)
         comparing = Pass(
             newest,
             rows,
