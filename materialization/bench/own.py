@@ -163,9 +163,10 @@ def _feast_columns(store: FeatureStore, references: list[str]) -> Callable[[Requ
 
 
 def _columns(rows: Rows) -> Iterator[npt.NDArray[Any]]:
-    """In the order of the layout."""
+    """In the order of the layout; the float columns are one block."""
+    floats = iter(rows.floats.astype(np.float64).T)
     for column in rows.layout.columns:
-        yield _column(rows, column)
+        yield next(floats) if column.value_type == "FLOAT" else _column(rows, column)
 
 
 def _column(rows: Rows, column: Column) -> npt.NDArray[Any]:
