@@ -100,14 +100,14 @@ def _cast(array: pa.Array, column: Column) -> pa.Array:
             raise ValueError(f"column {column.name} is BOOL, found {array.type}")
         return array.cast(pa.uint8())
     if kind == "UNIX_TIMESTAMP":
-        return _seconds(array)
+        return seconds(array)
     if pa.types.is_boolean(array.type):
         raise ValueError(f"column {column.name} is {kind}, found {array.type}")
     target = pa.from_numpy_dtype(np.dtype(FIXED[kind]))
     return array.cast(target, safe=not pa.types.is_floating(target))
 
 
-def _seconds(array: pa.Array) -> pa.Array:
+def seconds(array: pa.Array) -> pa.Array:
     """Instants as whole seconds, rounded down as Feast does."""
     if pa.types.is_timestamp(array.type):
         return pc.floor_temporal(array, unit="second").cast(pa.timestamp("s", array.type.tz)).cast(pa.int64())

@@ -16,7 +16,7 @@ from materialization.data_plane.entity_encoding import encoded, places
 from materialization.data_plane.keys import ViewKeys
 from materialization.data_plane.layout import NO_TIME, Column, Layout
 from materialization.data_plane.newest_rows import CREATED, EVENT, instants
-from materialization.data_plane.packing import pack
+from materialization.data_plane.packing import pack, seconds
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,10 @@ class RowMaker:
         found = batch.column(column.name)
         stored = Column(column.name, column.value_type if column.value_type in ARROW_OF else "STRING")
         try:
-            return encoded(column, packable(stored, found).cast(ARROW_OF[stored.value_type]))
+            array = packable(stored, found)
+            if stored.value_type == "UNIX_TIMESTAMP":
+                array = seconds(array)
+            return encoded(column, array.cast(ARROW_OF[stored.value_type]))
         except pa.ArrowException as error:
             raise unsuitable(column, found.type, error) from error
 
