@@ -6,12 +6,13 @@
     2       6      schema fingerprint
     8       8      event time, int64 microseconds since 1970 UTC
     16      8      created time, the same; INT64_MIN where there is none
-    24      n      null bitmap: bit i (least significant first) is set where column i is null; padded to 8 bytes
-            8 x    DOUBLE, INT64, UNIX_TIMESTAMP columns
+    24      8 x    DOUBLE, INT64, UNIX_TIMESTAMP columns
             4 x    FLOAT columns, contiguous: the block a ranker reads as a matrix; NaN where null
             4 x    INT32 columns
             4 x    end of each variable-length column, uint32, counted from the start of the tail
             1 x    BOOL columns
+            n      null bitmap: bit i (least significant first) is set where column i is null; as many bytes as
+                   make the fixed part a multiple of 4
             ...    tail: the variable-length columns one after the other
             ...    boxed values: uint16 column, uint32 length, a serialized feast.types.Value; rare
 
@@ -126,22 +127,27 @@ class Layout:
     @cached_property
     def null_bytes(self) -> int:
         """Width of the null bitmap."""
-        return -(-len(self.columns) // 64) * 8
+        least = -(-len(self.columns) // 8)
+        before = HEADER_BYTES + 4 * len(self.tails)
+        before += sum(
+            np.dtype(FIXED[column.value_type]).itemsize for column in self.columns if column.is_fixed
+        )
+        return least + -(before + least) % 4
 
     @cached_property
     def dtype(self) -> np.dtype[np.void]:
-        """The fixed part of a row: header, `nulls` [null_bytes], `floats` [k], `ends` [tails], and each other
+        """The fixed part of a row: header, `floats` [k], `ends` [tails], `nulls` [null_bytes], and each other
         fixed-width column under the name `c<place>`."""
         fields: list[Any] = [
             ("header", "<u8"),
             ("event", "<i8"),
             ("created", "<i8"),
-            ("nulls", "|u1", (self.null_bytes,)),
             *self._numbered("DOUBLE", "INT64", "UNIX_TIMESTAMP"),
             ("floats", "<f4", (len(self.floats),)),
             *self._numbered("INT32"),
             ("ends", "<u4", (len(self.tails),)),
             *self._numbered("BOOL"),
+            ("nulls", "|u1", (self.null_bytes,)),
         ]
         return np.dtype(fields)
 
@@ -177,7 +183,7 @@ class Layout:
         return {
             "format": FORMAT_VERSION,
             "fingerprint": self.fingerprint.hex(),
-            "null_bitmap": [HEADER_BYTES, self.null_bytes],
+            "null_bitmap": [self.fixed_bytes - self.null_bytes, self.null_bytes],
             "tail": self.fixed_bytes,
             "columns": [
                 {"name": column.name, "type": column.value_type, "offset": self.offset(column)}

@@ -91,7 +91,7 @@ class _Packer:
     def format(self) -> struct.Struct:
         letters = "".join(LETTERS[column.value_type] for _, column, _ in self.fixed)
         before = letters[: len(letters) - self.bools]
-        return struct.Struct(f"<BB6sqq{self.layout.null_bytes}s{before}{len(self.tails)}I{'B' * self.bools}")
+        return struct.Struct(f"<BB6sqq{before}{len(self.tails)}I{'B' * self.bools}{self.layout.null_bytes}s")
 
     def __call__(self, values: Mapping[str, Value], event: int, created: int) -> bytes:
         self._refuse_unknown(values)
@@ -120,7 +120,7 @@ class _Packer:
         head = (FORMAT_VERSION, BOXED if boxes else 0, self.layout.fingerprint, event, created)
         bitmap = nulls.to_bytes(self.layout.null_bytes, "little")
         split = len(numbers) - self.bools
-        fixed = self.format.pack(*head, bitmap, *numbers[:split], *ends, *numbers[split:])
+        fixed = self.format.pack(*head, *numbers[:split], *ends, *numbers[split:], bitmap)
         return b"".join((fixed, *tail, *boxes))
 
     def _refuse_unknown(self, values: Mapping[str, Value]) -> None:
