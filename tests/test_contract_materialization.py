@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from contract_world import (
 )
 from feast import BatchFeatureView, FeatureService, FeatureView, Field, PushSource, StreamFeatureView
 from feast.on_demand_feature_view import on_demand_feature_view
-from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, Map, String, Struct, UnixTimestamp
+from feast.types import Float32, Float64, Int32, Int64, String
 
 USER, ITEM = entity("user_id"), entity("item_id", String)
 PLACE = entity("place", join_key="place_id")
@@ -222,95 +221,6 @@ def test_a_missing_column_is_an_error_and_moves_no_watermark(project: Project) -
     with pytest.raises(Exception, match="user_id"):
         project.materialize()
     assert project.store.get_feature_view("v").materialization_intervals == []
-
-
-KINDS: dict[str, tuple[Any, pa.Array]] = {
-    "int32": (Int32, pa.array([-(2**31), None, 3], pa.int32())),
-    "int64": (Int64, pa.array([2**62 + 1, 2, -3])),
-    "narrow ints": (Int64, pa.array([1, None, -3], pa.int16())),
-    "float32": (Float32, pa.array([0.1, None, float("inf")], pa.float32())),
-    "float64": (Float64, pa.array([0.1, None, float("-inf")])),
-    "float64 as 32": (Float32, pa.array([0.1, 0.2, 1e30])),
-    "int as float": (Float64, pa.array([1, 2, 3])),
-    "bool": (Bool, pa.array([True, None, False])),
-    "string": (String, pa.array(["", None, "ünï 😀"])),
-    "large string": (String, pa.array(["", None, "b"], pa.large_string())),
-    "dictionary": (String, pa.array(["a", None, "b"]).dictionary_encode()),
-    "bytes": (Bytes, pa.array([b"", None, b"\x00\xff"])),
-    "timestamp": (UnixTimestamp, pa.array([NOW, None, NOW], pa.timestamp("us", "UTC"))),
-    "naive timestamp": (UnixTimestamp, pa.array([datetime(2026, 1, 2, 3), None, None], pa.timestamp("ms"))),
-    "ints": (Array(Int64), pa.array([[1, 2], [], None])),
-    "int32s": (Array(Int32), pa.array([[1, 2], [], None], pa.list_(pa.int32()))),
-    "floats": (Array(Float32), pa.array([[0.1, 2.0], [], None], pa.list_(pa.float32()))),
-    "strings": (Array(String), pa.array([["a", ""], [], None])),
-    "bools": (Array(Bool), pa.array([[True], [], None])),
-    "all bytes": (Array(Bytes), pa.array([[b"a", b""], [], None])),
-    "stamps": (Array(UnixTimestamp), pa.array([[NOW], [], None], pa.list_(pa.timestamp("us", "UTC")))),
-    "map": (Map, pa.array([[("a", "1")], [], None], pa.map_(pa.string(), pa.string()))),
-    "struct": (Struct({"n": String, "m": Int64}), pa.array([{"n": "x", "m": 1}, {"n": "", "m": None}, None])),
-}
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_a_column_of_any_type_is_materialized_alike(pair: list[Project], name: str) -> None:
-    kind, values = KINDS[name]
-
-    def ask(project: Project) -> Any:
-        rows = {"user_id": [1, 2, 3], "value": values, "event_timestamp": times(3, 3, 3)}
-        project.apply(USER, view("typed", [USER], project.write("typed", rows), {"value": kind}))
-        try:
-            project.materialize()
-        except Exception as error:  # noqa: BLE001 a refusal, as long as both refuse
-            return f"refused: {type(error).__name__ and 'yes'}"
-        return project.online(["typed:value"], [{"user_id": one} for one in (1, 2, 3, 4)])
-
-    stock, ours = (ask(project) for project in pair)
-    assert repr(ours) == repr(stock)
-
-
-JOIN_KEYS: dict[str, tuple[Any, pa.Array, list[Any]]] = {
-    "int32": (Int32, pa.array([1, -2, 3], pa.int32()), [1, -2, 3]),
-    "int32 column of an int64 key": (Int64, pa.array([1, -2, 3], pa.int32()), [1, -2, 3]),
-    "string": (String, pa.array(["", "a:b", "1"]), ["", "a:b", "1"]),
-    "bytes": (Bytes, pa.array([b"", b"\x00", b"a"]), [b"", b"\x00", b"a"]),
-    "timestamp": (UnixTimestamp, times(1, 2, 3), [NOW - timedelta(hours=hours) for hours in (1, 2, 3)]),
-    "double": (Float64, pa.array([0.0, -1.5, 1e300]), [0.0, -1.5, 1e300]),
-    "float": (Float32, pa.array([0.5, -1.5, 3], pa.float32()), [0.5, -1.5, 3.0]),
-}
-NOT_IN_STOCK = ("double", "float")
-"""Feast 0.67 serializes no such key."""
-
-
-@pytest.mark.parametrize("name", JOIN_KEYS)
-def test_join_keys_of_any_type(project: Project, name: str) -> None:
-    if project.side is STOCK and name in NOT_IN_STOCK:
-        pytest.xfail("Feast's own serialization of keys does not know the type")
-    kind, column, ids = JOIN_KEYS[name]
-    rows = {"key": column, "value": pa.array([1, 2, 3], pa.float32()), "event_timestamp": times(5, 5, 5)}
-    one = entity("key", kind)
-    project.apply(one, view("keyed", [one], project.write("keyed", rows)))
-    project.materialize()
-    assert served(project, "keyed", *ids, join_key="key") == [1.0, 2.0, 3.0]
-
-
-EVENT_TIMES: dict[str, Callable[[pa.Array], pa.Array]] = {
-    "ns": lambda column: column.cast(pa.timestamp("ns", "UTC")),
-    "ms": lambda column: column.cast(pa.timestamp("ms", "UTC")),
-    "naive us": lambda column: column.cast(pa.timestamp("us")),
-    "naive ns": lambda column: column.cast(pa.timestamp("ns")),
-    "another zone": lambda column: column.cast(pa.timestamp("us", "Asia/Kolkata")),
-}
-
-
-@pytest.mark.parametrize("name", EVENT_TIMES)
-def test_event_times_of_any_unit_and_zone(project: Project, name: str) -> None:
-    if project.side is STOCK and name == "ns":
-        pytest.xfail("the stock store cannot read nanoseconds with a zone on DuckDB 2 (wrong behaviour 11)")
-    add(project, "v", [1, 1, 2], [1, 2, 3], EVENT_TIMES[name](times(5, 4, 3)))
-    project.materialize(start=NOW - timedelta(hours=5), end=NOW - timedelta(hours=3.5))
-    assert served(project, "v", 1, 2) == [2.0, None]
-    response = project.ask(["v:value"], [{"user_id": 1}])
-    assert event_times(response, "value") == [NOW - timedelta(hours=4)]
 
 
 def test_a_row_without_key_is_left_out(redis_url: str, tmp_path: Path) -> None:
