@@ -79,10 +79,12 @@ def test_rows_come_back_in_the_order_asked_with_repetitions(filled: Project) -> 
     }
 
 
-def test_columns_come_back_in_the_order_asked_after_the_join_keys(filled: Project) -> None:
+def test_columns_come_back_in_the_order_of_the_views_after_the_join_keys(filled: Project) -> None:
     features = ["items:title", "users:tags", "users:age", "pairs:seen"]
     answer = filled.online(features, [{"item_id": "a", "user_id": 1}, {"item_id": "b", "user_id": 2}])
-    assert list(answer) == ["item_id", "user_id", "title", "tags", "age", "seen"]
+    names = list(answer)
+    assert names[:3] == ["item_id", "user_id", "title"]
+    assert names[5:] == ["seen"]  # Feast keeps the features of one view in a set
     assert answer["tags"] == [["x", ""], []]
     assert answer["age"] == [30, None]
     assert answer["seen"] == [3, None]
@@ -140,6 +142,16 @@ def test_an_unknown_name_is_an_error(filled: Project, asked: list[str]) -> None:
 def test_a_missing_join_key_is_an_error(filled: Project) -> None:
     with pytest.raises((KeyError, ValueError)):
         filled.online(["users:age"], [{"item_id": "a"}])
+
+
+def test_no_rows_asked_are_no_rows_answered_in_every_column(filled: Project) -> None:
+    if filled.side is STOCK:
+        pytest.xfail("Feast 0.67 fails on a request without rows; later versions answer empty columns")
+    features = ["users:age", "pairs:seen", "everybody:rides"]
+    empty = {"user_id": [], "item_id": [], "age": [], "seen": [], "rides": []}
+    assert filled.online(features, {"user_id": [], "item_id": []}) == empty
+    with pytest.raises(KeyError):
+        filled.online(features, [])
 
 
 def test_every_value_of_a_row_carries_the_event_time_of_its_row(filled: Project) -> None:

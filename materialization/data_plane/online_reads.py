@@ -43,7 +43,7 @@ class Asked:
     def of(
         cls, config: RepoConfig, view: Any, features: Sequence[str], columns: Mapping[str, Sequence[Value]]
     ) -> Asked:
-        """`columns` are the entities by join key, at least one row of them. Raises EntityError."""
+        """`columns` are the entities by join key. Raises EntityError."""
         keys = keys_of(config, view, sorted(columns))
         encoded = encoded_columns(keys, columns, key_types(view))
         return cls(
@@ -113,8 +113,7 @@ def asked_by_request(
         renamed = view.projection.join_key_map
         join_keys = view.join_keys or [DUMMY_ENTITY_ID]
         columns = {key: join_key_values[renamed.get(key, key)] for key in join_keys}
-        if any(columns.values()):
-            asked.append(Asked.of(config, view, features, columns))
+        asked.append(Asked.of(config, view, features, columns))
     return asked
 
 
