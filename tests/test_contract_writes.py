@@ -135,12 +135,10 @@ def test_three_hundred_features_with_names_that_need_quotes(project: Project) ->
     assert [answer[name][0] for name in names] == [float(place) for place in range(300)]
 
 
-@pytest.mark.parametrize("name", ["a b", "a:b", "a|b", "ünï", "x" * 200, "A", "1"])
-def test_projects_and_views_of_any_name_are_kept_apart(redis_url: str, tmp_path: Path, name: str) -> None:
-    try:
-        Project(STOCK, tmp_path / "stock", redis_url, changes={"project": name})
-    except Exception:  # noqa: BLE001
-        pytest.skip("Feast refuses the name")
+@pytest.mark.parametrize("name", ["ünï", "x" * 200, "A", "1"])
+def test_projects_of_any_name_that_feast_permits_are_kept_apart(
+    redis_url: str, tmp_path: Path, name: str
+) -> None:
     pair = [
         Project(OURS, tmp_path / str(no), redis_url, changes={"project": one})
         for no, one in enumerate((name, name + "x"))
