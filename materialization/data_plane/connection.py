@@ -34,8 +34,8 @@ class ConnectionSettings:
     redis_type: str = "redis"
     """`redis`, `redis_cluster` or `redis_sentinel`."""
     sentinel_master: str = "mymaster"
-    connect_seconds: float = 0.05
-    command_seconds: float = 0.05
+    connect_seconds: float = 0.1
+    command_seconds: float = 0.1
     """Of reads: how long to wait for the server each time; a whole read may take `WAITS` times as long."""
     write_seconds: float = 5.0
     """Of one batch of rows."""

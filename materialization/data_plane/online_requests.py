@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import click
 from feast import FeatureService, utils
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.registry.base_registry import BaseRegistry
 
-from materialization.data_plane.entities import EntityError, columns_of_rows, exact_values
+from materialization.data_plane.entities import WHOLE, EntityError, columns_of_rows, exact_values
+
+DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 def checked_request(
@@ -37,10 +41,25 @@ def checked_request(
             raise EntityError(
                 name, f"is missing from the request, and is declared {value_type}; give its values"
             )
+    if _is_from_command_line():
+        named = {name: _from_text(column, declared.get(name, "")) for name, column in named.items()}
     return {
         name: exact_values(name, column, declared[name]) if name in declared else column
         for name, column in named.items()
     }
+
+
+def _is_from_command_line() -> bool:
+    """Whether this is `feast get-online-features`, which passes every entity as text."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.info_name == "get-online-features"
+
+
+def _from_text(column: Any, declared: str) -> Any:
+    """Whole numbers written in decimal as numbers; anything else as it is."""
+    if declared not in WHOLE:
+        return column
+    return [int(value) if isinstance(value, str) and DECIMAL.fullmatch(value) else value for value in column]
 
 
 def without_vectors(service: FeatureService) -> FeatureService:

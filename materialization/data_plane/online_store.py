@@ -53,8 +53,8 @@ class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     connection_string: StrictStr = "localhost:6379"
     """`host:port,host2:port,db=0,ssl=true,username=..,password=..`, a URL (redis, rediss, unix), or a socket's path."""
     sentinel_master: StrictStr = "mymaster"
-    connect_timeout_ms: int = Field(default=50, gt=0)
-    command_timeout_ms: int = Field(default=50, gt=0)
+    connect_timeout_ms: int = Field(default=100, gt=0)
+    command_timeout_ms: int = Field(default=100, gt=0)
     """How long a read waits for Redis, and for a free connection."""
     write_timeout_ms: int = Field(default=5_000, gt=0)
     """How long a write waits for the server to take a batch."""
