@@ -53,8 +53,8 @@ def bench_data_plane(
     """Our Feast plug-ins next to the stock stores and to the floor, interleaved in one run on the same data.
 
     Makes up its data (135,000 online rows of 190 float features in three views, a month of snapshots for joins) in
-    temporary folders and private Redis servers. Takes about 15 minutes, 10 GB of memory for the stock join and 15 GB
-    of disk; ratios mean something on an otherwise idle machine only.
+    temporary folders and private Redis servers. Takes about 10 minutes, 10 GB of memory for the stock join and up to
+    15 GB of disk; ratios mean something on an otherwise idle machine only.
     """
     import json
 
