@@ -9,14 +9,19 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from worlds import checkerboard
 
 from feature_repo.errors import MissingInputError
+from feature_repo.workspace import HOME_VARIABLE
 from marquee.bench_data_plane import bench_data_plane, judge
-from materialization.bench import fetch, growth, join, join_steps, load, run, sizes
+from marquee.catalogue import active_users, popular_items
+from materialization.bench import fetch, growth, join, join_steps, load, own, run, sizes
 from materialization.bench.alone import run_alone
 from materialization.bench.figures import Figure, Findings, Measured, at_least, at_most
 from materialization.bench.interleaved import Contender, interleaved
 from materialization.bench.sizes import Sizes
+from materialization.feast_store import apply_definitions
+from materialization.feature_build.build import DAY, build_features
 from materialization.progress import silent
 
 TINY = Sizes(
@@ -192,6 +197,22 @@ def test_the_command_writes_its_figures_and_fails_the_gate_on_data_too_small_for
     assert all(f"{what}:" in outcome.output for what in missed)
     assert written["setting"]["fetches"] == TINY.fetches
     assert "--quick" in outcome.output
+
+
+def test_the_own_service_is_read_from_copies_and_its_workspace_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = checkerboard(tmp_path, days=2)
+    monkeypatch.setenv(HOME_VARIABLE, str(workspace.home))
+    build_features(workspace, every=DAY)
+    apply_definitions(workspace)
+    registry = workspace.registry.read_bytes()
+    slates = own.Slates(active_users(workspace, 2), popular_items(workspace, 4))
+    findings = own.measure_own(workspace, slates, rounds=21, report=silent)
+    reads = {one.name: one.times for one in findings.measured if one.unit == "ms"}
+    assert reads == {own.OURS: 21, own.BARE: 21, own.STOCK: 2, own.OURS_READ: 2}
+    assert all(figure.value > 0 for figure in findings.figures)
+    assert workspace.registry.read_bytes() == registry
 
 
 def test_an_unknown_measure_is_wrong_usage() -> None:
