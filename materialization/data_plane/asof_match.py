@@ -19,6 +19,22 @@ from materialization.data_plane.duck_sources import POSITION, window_sql
 
 ASKED = "asked"
 MICROSECOND = timedelta(microseconds=1)
+LATE_STEPS = """ranked AS (
+            SELECT *, CASE WHEN created > event THEN created ELSE event END AS available,
+                row_number() OVER (PARTITION BY {keys} ORDER BY event, created NULLS FIRST, position) AS rank
+            FROM source SEMI JOIN request USING ({keys}) WHERE event IS NOT NULL
+        ),
+        steps AS (
+            SELECT * FROM ranked
+            QUALIFY rank = max(rank) OVER (
+                PARTITION BY {keys} ORDER BY available RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+        )"""
+STEPS = """steps AS (
+            SELECT *, event AS available FROM source SEMI JOIN request USING ({keys}) WHERE event IS NOT NULL
+            QUALIFY lead(event) OVER (PARTITION BY {keys} ORDER BY event, created NULLS FIRST, position)
+                IS DISTINCT FROM event
+        )"""
+"""The rows that take over, and from when on, with and without rows that become known after they happened."""
 
 
 def match(connection: duckdb.DuckDBPyConnection, request: Request, planned: PlannedView) -> pa.Array:
@@ -30,26 +46,27 @@ def match(connection: duckdb.DuckDBPyConnection, request: Request, planned: Plan
     ns = _in_nanoseconds(request, side)
     with _asked(connection, request, side, ns=ns):
         compared = _compared_keys(connection, planned)
-        sql = match_sql(side, compared, window=window(request, side), ns=ns)
+        seen = window(request, side)
+        late = _has_late_rows(connection, side, window=seen, ns=ns)
+        sql = match_sql(side, compared, window=seen, ns=ns, late=late)
         found = connection.sql(sql).to_arrow_table()
     return scattered(found.column("row_id").to_numpy(), found.column("position").to_numpy(), len(request))
 
 
-def match_sql(side: Side, compared: list[tuple[str, str]], *, window: str, ns: bool) -> str:
+def match_sql(
+    side: Side, compared: list[tuple[str, str]], *, window: str, ns: bool, late: bool = True
+) -> str:
     """The query for (row_id, position), of rows that found one.
 
     A row becomes available when it has happened and is known. In the order of availability a row takes over when
     it is newer (event, then created time, then place in the source) than all before it; the others never show. The
     last takeover before the label is then the newest known row, and where its event is older than ttl all are.
+    Without late rows, known only after they happened, that is the newest of each key and event: one sort less.
     """
     keys = ", ".join(f"k{index}" for index in range(len(compared)))
     asked = ", ".join(f"{left} AS k{index}" for index, (left, _) in enumerate(compared))
     known = ", ".join(f"{right} AS k{index}" for index, (_, right) in enumerate(compared))
-    event = instant_sql(name(side.times.event), side.times.event_type, ns=ns)
-    created = "NULL::BIGINT"
-    if side.times.created and side.created_type:
-        created = instant_sql(name(side.times.created), side.created_type, ns=ns)
-    available = "CASE WHEN created > event THEN created ELSE event END" if side.knowledge else "event"
+    event, created = _times_sql(side, ns=ns)
     same = " AND ".join(f"request.k{index} = steps.k{index}" for index in range(len(compared)))
     in_time = ""
     if side.ttl:
@@ -60,18 +77,27 @@ def match_sql(side: Side, compared: list[tuple[str, str]], *, window: str, ns: b
             SELECT {known}, {event} AS event, {created} AS created, {POSITION} AS position
             FROM {side.table} WHERE {window}
         ),
-        ranked AS (
-            SELECT *, {available} AS available,
-                row_number() OVER (PARTITION BY {keys} ORDER BY event, created NULLS FIRST, position) AS rank
-            FROM source SEMI JOIN request USING ({keys}) WHERE event IS NOT NULL
-        ),
-        steps AS (
-            SELECT * FROM ranked
-            QUALIFY rank = max(rank) OVER (
-                PARTITION BY {keys} ORDER BY available RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
-        )
+        {LATE_STEPS.format(keys=keys) if late else STEPS.format(keys=keys)}
         SELECT request.row_id, steps.position
         FROM request ASOF JOIN steps ON {same} AND request.label_time >= steps.available {in_time}"""
+
+
+def _times_sql(side: Side, *, ns: bool) -> tuple[str, str]:
+    """Event and created time of a source row."""
+    event = instant_sql(name(side.times.event), side.times.event_type, ns=ns)
+    if not (side.times.created and side.created_type):
+        return event, "NULL::BIGINT"
+    return event, instant_sql(name(side.times.created), side.created_type, ns=ns)
+
+
+def _has_late_rows(connection: duckdb.DuckDBPyConnection, side: Side, *, window: str, ns: bool) -> bool:
+    """Whether knowledge time can differ from event time; a look at two columns."""
+    if not (side.knowledge and side.times.created):
+        return False
+    event, created = _times_sql(side, ns=ns)
+    query = f"SELECT coalesce(bool_or({created} > {event}), false) FROM {side.table} WHERE {window}"
+    ((late,),) = connection.execute(query).fetchall()
+    return bool(late)
 
 
 def window(request: Request, side: Side) -> str:

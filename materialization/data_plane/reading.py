@@ -153,10 +153,13 @@ def read(layout: Layout, raw: Sequence[bytes | None], find_layout: FindLayout) -
 def split_blobs(blob: bytes) -> list[bytes]:
     """The contents of a list of texts or bytes."""
     width, count = blob[0], int.from_bytes(blob[1:5], "little")
-    lengths = np.frombuffer(blob, f"<u{width}", count, 5)
-    ends = np.cumsum(lengths, dtype=np.int64) + 5 + width * count
-    starts = [5 + width * count, *ends.tolist()]
-    return [blob[start:end] for start, end in zip(starts, ends.tolist(), strict=False)]
+    start = 5 + width * count
+    lengths = blob[5:start] if width == 1 else np.frombuffer(blob, f"<u{width}", count, 5).tolist()
+    found = []
+    for length in lengths:
+        found.append(blob[start : start + length])
+        start += length
+    return found
 
 
 def _plain(layout: Layout, raw: Sequence[bytes | None]) -> Rows | None:
