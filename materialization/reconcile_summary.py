@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from materialization.data_plane.batch.reconcile_compare import FOUND, Cause
 from materialization.data_plane.reconcile import Scope, ViewReport
-from materialization.data_plane.reconcile_compare import FOUND, Cause
 
 
 def is_settled(reports: Sequence[ViewReport], scope: Scope) -> bool:

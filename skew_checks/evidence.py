@@ -11,7 +11,7 @@ import numpy.typing as npt
 from feature_repo.columns import Column, Columns, Ragged
 from feature_repo.frames import columns_from_table
 from feature_repo.workspace import Workspace
-from materialization.data_plane.batched_fetch import Presence
+from materialization.data_plane.online.batched_fetch import Presence
 from ranking_service.assemble import assemble, encode
 from ranking_service.contract import ModelFeature
 from ranking_service.online.serving_log_tables import EVENT_TIME_PREFIX, PRESENCE_PREFIX

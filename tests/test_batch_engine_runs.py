@@ -37,8 +37,8 @@ from feast.stream_feature_view import StreamFeatureView
 from feast.types import Float32, Int64
 
 from feature_repo.errors import FeatureError, OnlineStoreError
-from materialization.data_plane.layout import Layout
-from materialization.data_plane.reading import read
+from materialization.data_plane.rows.layout import Layout
+from materialization.data_plane.rows.reading import read
 from materialization.private_redis import PrivateRedis, private_redis
 
 USER = key("user_id")
@@ -234,7 +234,7 @@ def test_stock_offline_stores_feed_our_online_store(tmp_path: Path, server: Priv
 
 
 def test_a_transformation_in_sql_says_which_engine_it_needs(tmp_path: Path) -> None:
-    from materialization.data_plane.own_path import refuse_other_engines
+    from materialization.data_plane.batch.own_path import refuse_other_engines
 
     declared = transformed(tmp_path, "sql", lambda table: f"SELECT * FROM {table}")
     with pytest.raises(FeatureError, match="mode 'sql', which runs inside Spark"):

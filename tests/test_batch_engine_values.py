@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.errors import FeatureError
-from materialization.data_plane.column_values import packable
-from materialization.data_plane.keys import ViewKeys
-from materialization.data_plane.layout import BLOB_LISTS, BLOBS, FIXED, LISTS, Column, Layout
-from materialization.data_plane.newest_rows import EVENT
-from materialization.data_plane.packing import pack
-from materialization.data_plane.reading import read
-from materialization.data_plane.row_making import RowMaker
+from materialization.data_plane.batch.newest_rows import EVENT
+from materialization.data_plane.rows.column_values import packable
+from materialization.data_plane.rows.keys import ViewKeys
+from materialization.data_plane.rows.layout import BLOB_LISTS, BLOBS, FIXED, LISTS, Column, Layout
+from materialization.data_plane.rows.packing import pack
+from materialization.data_plane.rows.reading import read
+from materialization.data_plane.rows.row_making import RowMaker
 
 NOON = dt.datetime(2024, 3, 1, 12, 0, 0, 999_999)
 AGREEING: list[tuple[str, pa.Array]] = [

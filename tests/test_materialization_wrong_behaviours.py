@@ -10,8 +10,8 @@ import pytest
 from engine_world import apply, instants, key, materialize, open_project, source, view
 from feast import FeatureStore
 
+from materialization.data_plane.batch.reconcile_compare import Cause
 from materialization.data_plane.reconcile import Scope, reconcile
-from materialization.data_plane.reconcile_compare import Cause
 
 USER = key("user_id")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from materialization.data_plane.asof_take import Places
+from materialization.data_plane.offline.asof_take import Places
 
 NUMBERS = st.lists(st.one_of(st.integers(0, 100), st.none()), max_size=12)
 TYPES = {

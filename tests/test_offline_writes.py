@@ -21,9 +21,9 @@ from feast.types import Int64
 from offline_world import EPOCH, ITEM, OURS, USER, a_view, apply, at, open_store, timely, write_rows
 
 from feature_repo.errors import FeatureError, SettingError
-from materialization.data_plane.duck import DuckSettings, connect, memory_limit_bytes
-from materialization.data_plane.duck_files import FileStamps
-from materialization.data_plane.duck_sources import s3_secret_sql, source_sql
+from materialization.data_plane.offline.duck import DuckSettings, connect, memory_limit_bytes
+from materialization.data_plane.offline.duck_files import FileStamps
+from materialization.data_plane.offline.duck_sources import s3_secret_sql, source_sql
 
 UTC_US = pa.timestamp("us", tz="UTC")
 TIMES = ("event_timestamp", "created_timestamp")

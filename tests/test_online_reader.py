@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 
 from feature_repo.columns import Ragged
 from feature_repo.errors import BundleError, OnlineStoreError
-from materialization.data_plane.batched_fetch import Presence
-from materialization.data_plane.link import RedisLink
+from materialization.data_plane.online.batched_fetch import Presence
+from materialization.data_plane.online.link import RedisLink
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.feast_value import decode_timestamp, decode_value
 from ranking_service.online.feature_reader import compile_reader

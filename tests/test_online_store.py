@@ -34,7 +34,7 @@ from online_store_world import (
 )
 
 from feature_repo.errors import FeatureError
-from materialization.data_plane.entities import EntityError
+from materialization.data_plane.rows.entities import EntityError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FEATURES = ["activity:plays", "activity:score", "activity:genre"]

@@ -31,8 +31,8 @@ from online_store_world import (
 from redis_servers import cluster, free_port, running, sentinel
 
 from feature_repo.errors import OnlineStoreError, SettingError
-from materialization.data_plane.connection import ConnectionSettings, RedisConnections
-from materialization.data_plane.redis_address import Address, masked
+from materialization.data_plane.online.connection import ConnectionSettings, RedisConnections
+from materialization.data_plane.online.redis_address import Address, masked
 from materialization.private_redis import private_redis
 
 

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo.errors import OnlineStoreError
-from materialization.data_plane.connection import ConnectionSettings, RedisConnections
-from materialization.data_plane.keys import ViewKeys
-from materialization.data_plane.layout import NO_TIME, Layout
-from materialization.data_plane.values import pack_row
-from materialization.data_plane.writing import RowWriter, Written
+from materialization.data_plane.online.connection import ConnectionSettings, RedisConnections
+from materialization.data_plane.online.writing import RowWriter, Written
+from materialization.data_plane.rows.keys import ViewKeys
+from materialization.data_plane.rows.layout import NO_TIME, Layout
+from materialization.data_plane.rows.values import pack_row
 
 LAYOUT = Layout.of([("writer", "INT64")])
 STRINGS, PAIRS = ViewKeys("rank", "v", ("user",)), ViewKeys("rank", "pairs", ("user", "item"))
@@ -114,11 +114,11 @@ PROCESS = """
 import sys
 import numpy as np
 import pyarrow as pa
-from materialization.data_plane.connection import ConnectionSettings, RedisConnections
-from materialization.data_plane.keys import ViewKeys
-from materialization.data_plane.layout import Layout
-from materialization.data_plane.packing import pack
-from materialization.data_plane.writing import RowWriter
+from materialization.data_plane.online.connection import ConnectionSettings, RedisConnections
+from materialization.data_plane.rows.keys import ViewKeys
+from materialization.data_plane.rows.layout import Layout
+from materialization.data_plane.rows.packing import pack
+from materialization.data_plane.online.writing import RowWriter
 
 url, number, layout = sys.argv[1], int(sys.argv[2]), Layout.of([("writer", "INT64")])
 connections = RedisConnections(ConnectionSettings(url))

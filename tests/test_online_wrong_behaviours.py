@@ -35,7 +35,7 @@ from online_store_world import (
 from redis_servers import free_port
 
 from feature_repo.errors import OnlineStoreError
-from materialization.data_plane.entities import EntityError
+from materialization.data_plane.rows.entities import EntityError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PLAYS = ["activity:plays"]

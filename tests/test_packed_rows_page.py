@@ -13,8 +13,8 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String
 from online_store_world import NOW, feature_store, source, user, write
 
-from materialization.data_plane.keys import TAGS
 from materialization.data_plane.online_store import PackedRedisOnlineStoreConfig
+from materialization.data_plane.rows.keys import TAGS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "packed-rows.md").read_text(encoding="utf-8")
 

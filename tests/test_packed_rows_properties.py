@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from packed_rows_values import ABSENT, ODD, PYTHON_VALUES, feast_values, same
 
 from feature_repo.errors import FeatureError
-from materialization.data_plane.batched_fetch import FetchedView
-from materialization.data_plane.feature_vectors import ViewVectors, varints
-from materialization.data_plane.keys import TAGS, ViewKeys, netstring
-from materialization.data_plane.layout import BLOB_LISTS, BLOBS, FIXED, LISTS, NO_TIME, Layout
-from materialization.data_plane.packing import pack
-from materialization.data_plane.reading import read
-from materialization.data_plane.values import is_encoded, pack_row, value_field
+from materialization.data_plane.online.batched_fetch import FetchedView
+from materialization.data_plane.online.feature_vectors import ViewVectors, varints
+from materialization.data_plane.rows.keys import TAGS, ViewKeys, netstring
+from materialization.data_plane.rows.layout import BLOB_LISTS, BLOBS, FIXED, LISTS, NO_TIME, Layout
+from materialization.data_plane.rows.packing import pack
+from materialization.data_plane.rows.reading import read
+from materialization.data_plane.rows.values import is_encoded, pack_row, value_field
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 LAYOUTS = st.lists(st.sampled_from(sorted(PYTHON_VALUES)), max_size=12).map(

@@ -18,9 +18,9 @@ from feast.value_type import ValueType
 from redis_servers import cluster
 
 from feature_repo.errors import FeatureError, SettingError
+from materialization.data_plane.batch.reconcile_compare import Cause
+from materialization.data_plane.batch.reconcile_sample import EVERYTHING, choose
 from materialization.data_plane.reconcile import Scope, ViewReport, reconcile
-from materialization.data_plane.reconcile_compare import Cause
-from materialization.data_plane.reconcile_sample import EVERYTHING, choose
 from materialization.private_redis import PrivateRedis, private_redis
 
 USER, ITEM = key("user_id"), key("item_id", ValueType.STRING)

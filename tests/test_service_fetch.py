@@ -15,8 +15,8 @@ from feast.types import Array, Float32, Int64, String, UnixTimestamp
 from feast.value_type import ValueType
 
 from feature_repo.errors import SettingError
-from materialization.data_plane.batched_fetch import Presence
-from materialization.data_plane.entities import EntityError
+from materialization.data_plane.online.batched_fetch import Presence
+from materialization.data_plane.rows.entities import EntityError
 from materialization.data_plane.service_fetch import ServiceFetch
 
 PACKED = "materialization.data_plane.online_store.PackedRedisOnlineStore"

@@ -23,7 +23,7 @@ from feature_repo.frames import columns_from_table
 from feature_repo.workspace import HOME_VARIABLE, REDIS_VARIABLE, Workspace
 from marquee.__main__ import run
 from materialization import feast_store
-from materialization.data_plane.link import RedisLink
+from materialization.data_plane.online.link import RedisLink
 from materialization.declared import batch_views
 from materialization.events.store import EventStore
 from materialization.feature_build.build import build_features

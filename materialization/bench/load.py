@@ -13,10 +13,10 @@ import numpy as np
 from materialization.bench.figures import ONE_THIRD, Figure, Findings, Measured, at_least, at_most
 from materialization.bench.online_world import OnlineWorld, Served
 from materialization.bench.sizes import Sizes
-from materialization.data_plane.keys import ViewKeys, escaped
+from materialization.data_plane.online.writing import RowWriter
 from materialization.data_plane.online_store import PackedRedisOnlineStore
-from materialization.data_plane.view_layout import keys_of
-from materialization.data_plane.writing import RowWriter
+from materialization.data_plane.rows.keys import ViewKeys, escaped
+from materialization.data_plane.rows.view_layout import keys_of
 from materialization.progress import Report
 
 LOAD, WRITE, MEMORY = "materialize", "write", "memory"

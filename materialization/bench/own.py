@@ -22,8 +22,8 @@ from materialization.bench.interleaved import Contender, interleaved
 from materialization.bench.online_world import Served, used_bytes
 from materialization.bench.reads import Request, bare_read
 from materialization.bench.sides import Side, quiet, stores
-from materialization.data_plane.layout import Column
-from materialization.data_plane.reading import Rows
+from materialization.data_plane.rows.layout import Column
+from materialization.data_plane.rows.reading import Rows
 from materialization.data_plane.service_fetch import ServiceFetch
 from materialization.feast_settings import effective_settings
 from materialization.feast_store import STALEST, newest_snapshot

@@ -8,8 +8,8 @@ from typing import Any
 
 import redis
 
-from materialization.data_plane.keys import text_entities
-from materialization.data_plane.link import HashRead
+from materialization.data_plane.online.link import HashRead
+from materialization.data_plane.rows.keys import text_entities
 from materialization.data_plane.service_fetch import ServiceFetch
 
 

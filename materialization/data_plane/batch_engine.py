@@ -32,11 +32,11 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import Field, StrictBool, StrictStr, ValidationError
 
 from feature_repo.errors import SettingError
-from materialization.data_plane.duck import DuckSettings, connect
-from materialization.data_plane.materialize_rows import load
-from materialization.data_plane.newest_rows import ViewColumns, find_newest
-from materialization.data_plane.own_path import refuse_other_engines, why_not_own
-from materialization.data_plane.view_rows import view_rows
+from materialization.data_plane.batch.materialize_rows import load
+from materialization.data_plane.batch.newest_rows import ViewColumns, find_newest
+from materialization.data_plane.batch.own_path import refuse_other_engines, why_not_own
+from materialization.data_plane.batch.view_rows import view_rows
+from materialization.data_plane.offline.duck import DuckSettings, connect
 
 log = logging.getLogger(__name__)
 

@@ -32,15 +32,15 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from pydantic import StrictBool
 
-from materialization.data_plane.asof_join import AsofJoin
-from materialization.data_plane.asof_plan import request_keys
-from materialization.data_plane.asof_request import read_request
-from materialization.data_plane.asof_snapshot import snapshot_request
-from materialization.data_plane.duck import DuckSettings
-from materialization.data_plane.duck_files import is_parquet
-from materialization.data_plane.offline_jobs import AsofJob, QueryJob, Staging
-from materialization.data_plane.offline_pull import Pull, source_schema
-from materialization.data_plane.offline_write import append_logs, append_rows
+from materialization.data_plane.offline.asof_join import AsofJoin
+from materialization.data_plane.offline.asof_plan import request_keys
+from materialization.data_plane.offline.asof_request import read_request
+from materialization.data_plane.offline.asof_snapshot import snapshot_request
+from materialization.data_plane.offline.duck import DuckSettings
+from materialization.data_plane.offline.duck_files import is_parquet
+from materialization.data_plane.offline.jobs import AsofJob, QueryJob, Staging
+from materialization.data_plane.offline.pull import Pull, source_schema
+from materialization.data_plane.offline.write import append_logs, append_rows
 
 
 class AsofDuckDBOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]

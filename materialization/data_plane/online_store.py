@@ -25,9 +25,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from materialization.data_plane.connection import ConnectionSettings, RedisConnections
-from materialization.data_plane.deletion import delete_views
-from materialization.data_plane.online_reads import (
+from materialization.data_plane.online.connection import ConnectionSettings, RedisConnections
+from materialization.data_plane.online.deletion import delete_views
+from materialization.data_plane.online.reads import (
     Naming,
     OnlineReader,
     OnlineRow,
@@ -36,10 +36,10 @@ from materialization.data_plane.online_reads import (
     fill,
     online_rows,
 )
-from materialization.data_plane.online_requests import checked_request, without_vectors
-from materialization.data_plane.online_writes import Batch, DataRow
-from materialization.data_plane.view_layout import keys_of, names_gone, ttl_seconds
-from materialization.data_plane.writing import RowWriter
+from materialization.data_plane.online.requests import checked_request, without_vectors
+from materialization.data_plane.online.write_batch import Batch, DataRow
+from materialization.data_plane.online.writing import RowWriter
+from materialization.data_plane.rows.view_layout import keys_of, names_gone, ttl_seconds
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int], Any] | None

@@ -15,14 +15,14 @@ from typing import TypeAlias
 from feast import FeatureStore, FeatureView
 
 from feature_repo.errors import FeatureError, SettingError
-from materialization.data_plane.duck import DuckSettings, connect
-from materialization.data_plane.newest_rows import ViewColumns, find_newest, micros
-from materialization.data_plane.online_rows import OnlineRows
+from materialization.data_plane.batch.newest_rows import ViewColumns, find_newest, micros
+from materialization.data_plane.batch.own_path import why_view_is_not_plain
+from materialization.data_plane.batch.reconcile_compare import Bounds
+from materialization.data_plane.batch.reconcile_pass import Findings, Pass
+from materialization.data_plane.batch.view_rows import view_rows
+from materialization.data_plane.offline.duck import DuckSettings, connect
+from materialization.data_plane.online.scanning import OnlineRows
 from materialization.data_plane.online_store import PackedRedisOnlineStore
-from materialization.data_plane.own_path import why_view_is_not_plain
-from materialization.data_plane.reconcile_compare import Bounds
-from materialization.data_plane.reconcile_pass import Findings, Pass
-from materialization.data_plane.view_rows import view_rows
 
 Report: TypeAlias = Callable[[str, int, int], None]
 """`report(step, done, total)` as the work on a view advances."""

@@ -18,12 +18,12 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 
 from feature_repo.errors import SettingError
-from materialization.data_plane.batched_fetch import BatchedFetch, FetchedView, ViewRead
-from materialization.data_plane.connection import RedisConnections
-from materialization.data_plane.entities import EntityError, encoded_columns, exact_values
-from materialization.data_plane.keys import ViewKeys, text_entities, whole_entities
+from materialization.data_plane.online.batched_fetch import BatchedFetch, FetchedView, ViewRead
+from materialization.data_plane.online.connection import RedisConnections
 from materialization.data_plane.online_store import PackedRedisOnlineStore
-from materialization.data_plane.view_layout import key_types, keys_of, layout_of, ttl_seconds
+from materialization.data_plane.rows.entities import EntityError, encoded_columns, exact_values
+from materialization.data_plane.rows.keys import ViewKeys, text_entities, whole_entities
+from materialization.data_plane.rows.view_layout import key_types, keys_of, layout_of, ttl_seconds
 
 NO_ENTITY = {DUMMY_ENTITY_ID: [b"s"]}
 """The key of views without entity."""

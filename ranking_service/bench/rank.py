@@ -19,7 +19,7 @@ import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from feature_repo.errors import MissingInputError
-from materialization.data_plane.link import RedisLink
+from materialization.data_plane.online.link import RedisLink
 from materialization.progress import Report, silent
 from ranking_service.bench.world import BenchWorld, feature_references
 from ranking_service.bundle import Bundle, load

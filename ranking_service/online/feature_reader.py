@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from materialization.data_plane.link import RedisLink
+from materialization.data_plane.online.link import RedisLink
 from ranking_service.contract import Contract
 from ranking_service.online.fetched import Fetched
 from ranking_service.online.packed_reader import PackedReader

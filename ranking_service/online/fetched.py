@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Column, Columns, take
-from materialization.data_plane.batched_fetch import Presence
+from materialization.data_plane.online.batched_fetch import Presence
 
 
 @dataclass(frozen=True)

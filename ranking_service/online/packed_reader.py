@@ -9,11 +9,11 @@ import numpy as np
 
 from feature_repo.columns import Column, Ragged
 from feature_repo.errors import BundleError, OnlineStoreError
-from materialization.data_plane.batched_fetch import BatchedFetch, FetchedView, Presence, ViewRead
-from materialization.data_plane.keys import ViewKeys, text_entities
-from materialization.data_plane.layout import Layout
-from materialization.data_plane.link import HashRead, RedisLink
-from materialization.data_plane.reading import Rows
+from materialization.data_plane.online.batched_fetch import BatchedFetch, FetchedView, Presence, ViewRead
+from materialization.data_plane.online.link import HashRead, RedisLink
+from materialization.data_plane.rows.keys import ViewKeys, text_entities
+from materialization.data_plane.rows.layout import Layout
+from materialization.data_plane.rows.reading import Rows
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.fetched import EntityRows, Fetched, ViewRows
 

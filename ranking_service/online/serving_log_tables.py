@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from feature_repo.columns import Array, Column, Ragged, take
 from feature_repo.errors import BundleError
-from materialization.data_plane.batched_fetch import Presence
+from materialization.data_plane.online.batched_fetch import Presence
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.fetched import EntityRows
 from ranking_service.online.ranker import Ranking

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from feature_repo.errors import BundleError, MarqueeError, OnlineStoreError
-from materialization.data_plane.link import RedisLink
+from materialization.data_plane.online.link import RedisLink
 from ranking_service.bundle import Bundle, load
 from ranking_service.online.feature_reader import compile_reader
 from ranking_service.online.ranker import Ranker

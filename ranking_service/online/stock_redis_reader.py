@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from feature_repo.columns import Column, Ragged
 from feature_repo.errors import OnlineStoreError
-from materialization.data_plane.batched_fetch import Presence
-from materialization.data_plane.link import RedisLink
+from materialization.data_plane.online.batched_fetch import Presence
+from materialization.data_plane.online.link import RedisLink
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.feast_value import FLOAT_TAG, Decoded, decode_timestamp, decode_value
 from ranking_service.online.fetched import NO_ROWS, EntityRows, Fetched, ViewRows

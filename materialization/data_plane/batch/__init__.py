@@ -1,0 +1,1 @@
+"""Newest rows from the offline store into Redis, and what increments missed."""

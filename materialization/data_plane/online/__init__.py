@@ -1,0 +1,1 @@
+"""Rows into Redis and out of it."""
