@@ -11,9 +11,9 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from materialization.data_plane.offline.arrow_lists import plain_lists
+from materialization.data_plane.offline.asof_numbering import found_at, needed
 from materialization.data_plane.offline.asof_plan import PlannedView
 from materialization.data_plane.offline.asof_take import Places
 from materialization.data_plane.offline.duck import name
@@ -59,20 +59,20 @@ def gather(
     side = planned[0].side
     columns = source_order(planned)
     selected = ", ".join([f"{POSITION} AS position", *(f"{name(c)} AS c{i}" for i, c in enumerate(columns))])
-    needed = pc.unique(positions).drop_null()
-    connection.register(MATCHED, pa.table({"position": needed}))
+    rows = needed(positions)
+    connection.register(MATCHED, pa.table({"position": rows}))
     try:
         found = connection.sql(
             f"SELECT {selected} FROM {side.table} WHERE {window} AND {POSITION} IN (SELECT position FROM {MATCHED})"
         )
         widths = [WIDTHS.get(planned[0].types[column]) for column in columns]
-        if None not in widths and len(needed) * (8 + sum(filter(None, widths))) <= spill.most_bytes:
-            wide = found.to_arrow_table().combine_chunks()
+        if None not in widths and len(rows) * (8 + sum(filter(None, widths))) <= spill.most_bytes:
+            wide = found.to_arrow_table()
         else:
             wide = _held_or_spilled(found.to_arrow_reader(BATCH_ROWS), spill)
     finally:
         connection.unregister(MATCHED)
-    index = pc.index_in(positions, value_set=wide.column("position").combine_chunks())
+    index = found_at(positions, wide.column("position"))
     return Gathered(index, wide.drop_columns(["position"]))
 
 
@@ -118,8 +118,9 @@ class Joined:
 
     def batches(self, rows: int) -> Iterator[pa.Table]:
         """Consecutive pieces of at most `rows` rows; one empty piece for an empty request."""
+        whole = self._combined()
         for start in range(0, max(1, self.request.num_rows), rows):
-            yield self._rows(start, rows)
+            yield whole._rows(start, rows)
 
     @property
     def bytes_expected(self) -> int:
@@ -127,6 +128,18 @@ class Joined:
         sides = {id(gathered): gathered for _, gathered, _ in self.features}.values()
         per_row = sum(side.bytes_per_row for side in sides)
         return int(self.request.nbytes + per_row * self.request.num_rows)
+
+    def _combined(self) -> Joined:
+        """The same with one chunk per source column, which is worth its copy where every piece reads them again."""
+        sides = {id(side): side for _, side, _ in self.features}
+        combined = {
+            at: Gathered(side.index, side.wide.combine_chunks())
+            if any(column.num_chunks > 1 for column in side.wide.columns)
+            else side
+            for at, side in sides.items()
+        }
+        features = tuple((shown, combined[id(side)], column) for shown, side, column in self.features)
+        return Joined(self.request, features, self.threads)
 
     def _rows(self, start: int, length: int) -> pa.Table:
         asked = self.request.slice(start, length)

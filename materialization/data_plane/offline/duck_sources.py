@@ -24,7 +24,8 @@ from materialization.data_plane.offline.duck_files import (
     source_path,
 )
 
-POSITION = "(file_index::BIGINT << 40 | file_row_number)"
+FILE_SHIFT = 40
+POSITION = f"(file_index::BIGINT << {FILE_SHIFT} | file_row_number)"
 """The place of a row in any `source_sql`, unique and the same in every scan of unchanged files; later rows have
 greater ones. Both columns come with `read_parquet`; other sources are given them."""
 RESERVED = ("file_index", "file_row_number")
