@@ -17,16 +17,20 @@ def is_settled(reports: Sequence[ViewReport], scope: Scope) -> bool:
 
 
 def render(reports: Sequence[ViewReport], scope: Scope) -> Table:
-    """Rows by view and cause, with example keys of what was found."""
+    """Rows by view and cause, with example keys of what was found; what is the same for all views in the title."""
     title = "found, nothing changed (dry run)" if scope.dry_run else "found and repaired"
+    instants = {f"{report.as_of:%Y-%m-%d %H:%M} UTC" for report in reports if report.as_of is not None}
+    if len(instants) == 1:
+        title += f", as of {min(instants)}"
     table = Table(title=f"Redis beside the offline source: {title}", title_justify="left")
-    table.add_column("view")
-    table.add_column("as of (UTC)")
-    for name in ("share", "offline rows", "online rows", "rows"):
-        table.add_column(name, justify="right")
+    table.add_column("view", no_wrap=True)
+    if len(instants) > 1:
+        table.add_column("as of (UTC)", no_wrap=True)
+    for name in ("share", "offline", "online", "found"):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("cause, for example")
     for report in reports:
-        _add(table, report)
+        _add(table, report, with_instant=len(instants) > 1)
     return table
 
 
@@ -38,18 +42,14 @@ def to_json(reports: Sequence[ViewReport], scope: Scope) -> str:
     )
 
 
-def _add(table: Table, report: ViewReport) -> None:
+def _add(table: Table, report: ViewReport, *, with_instant: bool) -> None:
+    blank = [""] * (len(table.columns) - 2)
     if report.as_of is None:
-        table.add_row(report.view, "-", "-", "-", "-", "-", f"not compared: {report.not_compared}")
+        table.add_row(report.view, *blank, f"not compared: {report.not_compared}")
         return
     found = report.findings
-    measures = [
-        report.view,
-        f"{report.as_of:%Y-%m-%d %H:%M}",
-        f"{found.share:.1%}",
-        f"{found.offline:,}",
-        f"{found.online:,}",
-    ]
+    instant = [f"{report.as_of:%m-%d %H:%M}"] if with_instant else []
+    measures = [report.view, *instant, f"{found.share:.1%}", f"{found.offline:,}", f"{found.online:,}"]
     lines = [
         (f"{found.causes[cause]:,}", f"{cause}: {', '.join(found.examples.get(cause, ())) or 'kept'}")
         for cause in (*FOUND, Cause.NEWER)
