@@ -45,9 +45,9 @@ def serve(
     from feature_repo.errors import SettingError
     from feature_repo.workspace import Workspace
     from ranking_service.bundle import chosen
-    from ranking_service.online.server import RankingServer
-    from ranking_service.online.settings import SETTINGS_FILE, read_settings
     from ranking_service.online.start_up import doubts
+    from ranking_service.server.server import RankingServer
+    from ranking_service.settings import SETTINGS_FILE, read_settings
 
     if not redis_url:
         raise SettingError(

@@ -14,7 +14,7 @@ from feature_repo.workspace import Workspace
 from materialization.data_plane.online.batched_fetch import Presence
 from ranking_service.assemble import assemble, encode
 from ranking_service.contract import ModelFeature
-from ranking_service.online.serving_log_tables import EVENT_TIME_PREFIX, PRESENCE_PREFIX
+from ranking_service.serving_log.tables import EVENT_TIME_PREFIX, PRESENCE_PREFIX
 from skew_checks.compare import Mask, differ
 from skew_checks.event_times import offline_event_times
 from skew_checks.replay import Replayed

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_repo.errors import EventDataError
-from ranking_service.online.serving_log import CANDIDATES, REQUESTS
-from ranking_service.online.serving_log_tables import MODEL_PREFIX
+from ranking_service.serving_log.tables import MODEL_PREFIX
+from ranking_service.serving_log.writer import CANDIDATES, REQUESTS
 from skew_checks.verdict import Window
 
 COMPLETE = 0

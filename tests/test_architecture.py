@@ -53,8 +53,8 @@ EDGES: dict[str, tuple[str, ...]] = {
         "skew_checks/event_times.py",
     ),
     "grpc": (
-        "ranking_service/client.py",
-        "ranking_service/online/server.py",
+        "ranking_service/client/client.py",
+        "ranking_service/server/server.py",
     ),
     "xgboost": (
         "ranking_service/bench/world.py",
@@ -190,7 +190,7 @@ def knowing(library: str) -> list[str]:
 def test_serving_needs_no_feast() -> None:
     """The online path, followed through its imports at module level, never reaches Feast."""
     seen: set[str] = set()
-    waiting = ["ranking_service.online.server", "ranking_service.client"]
+    waiting = ["ranking_service.server.server", "ranking_service.client"]
     while waiting:
         module = waiting.pop()
         path = ROOT / (module.replace(".", "/") + ".py")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from feature_repo.errors import SettingError
-from ranking_service.online.settings import ServiceSettings, read_settings
+from ranking_service.settings import ServiceSettings, read_settings
 
 
 def written(folder: Path, text: str) -> Path:
@@ -31,7 +31,7 @@ def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
 def test_every_problem_is_listed(tmp_path: Path) -> None:
     text = """
     candidate_limit = "many"
-    worker_threads = 0
+    requests_per_call = 0
     model_threads = true
     colour = "red"
     [redis]
@@ -44,7 +44,7 @@ def test_every_problem_is_listed(tmp_path: Path) -> None:
         read_settings(written(tmp_path, text))
     for part in (
         "candidate_limit is 'many', but must be a whole number",
-        "worker_threads is 0, but must be positive",
+        "requests_per_call is 0, but must be positive",
         "model_threads is True, but must be a whole number",
         "unknown key colour",
         "redis.timeout_seconds is -1, but must be positive",

@@ -31,10 +31,11 @@ from materialization.private_redis import private_redis
 from ranking_service import bundle
 from ranking_service.client import DeadlineError, RankingClient, UnavailableError
 from ranking_service.contract import TransformPlan
-from ranking_service.online.server import SERVICE, RankingServer
-from ranking_service.online.settings import RedisSettings, ServiceSettings
 from ranking_service.online.start_up import doubts, open_ranker
 from ranking_service.proto import ranking_pb2
+from ranking_service.server.server import SERVICE, RankingServer
+from ranking_service.settings import ServiceSettings
+from ranking_service.settings_sections import RedisSettings
 
 SETTINGS = ServiceSettings(candidate_limit=50, redis=RedisSettings(1.0, 1.0))
 
@@ -441,7 +442,7 @@ def test_help_does_not_import_what_is_slow() -> None:
 
 
 def test_serving_does_not_import_feast() -> None:
-    program = "import sys, ranking_service.online.server; sys.exit('feast' in sys.modules)"
+    program = "import sys, ranking_service.server.server; sys.exit('feast' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

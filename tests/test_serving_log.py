@@ -22,11 +22,12 @@ from ranking_service.client import RankingClient
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.request import RankRequest
-from ranking_service.online.server import RankingServer
-from ranking_service.online.serving_log import ServingLog, is_sampled
-from ranking_service.online.serving_log_tables import LoggedRanking
-from ranking_service.online.settings import LogSettings, RedisSettings, ServiceSettings
 from ranking_service.online.start_up import open_ranker
+from ranking_service.server.server import RankingServer
+from ranking_service.serving_log.tables import LoggedRanking
+from ranking_service.serving_log.writer import ServingLog, is_sampled
+from ranking_service.settings import ServiceSettings
+from ranking_service.settings_sections import LogSettings, RedisSettings
 from skew_checks import served
 from skew_checks.verdict import Window
 

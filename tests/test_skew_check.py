@@ -44,11 +44,11 @@ from ranking_service.contract import Contract, Field
 from ranking_service.online.packed_reader import PackedReader
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.request import RankRequest
-from ranking_service.online.server import RankingServer
-from ranking_service.online.serving_log import CANDIDATES, REQUESTS, ServingLog
-from ranking_service.online.serving_log_tables import LoggedRanking
-from ranking_service.online.settings import ServiceSettings
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
+from ranking_service.server.server import RankingServer
+from ranking_service.serving_log.tables import LoggedRanking
+from ranking_service.serving_log.writer import CANDIDATES, REQUESTS, ServingLog
+from ranking_service.settings import ServiceSettings
 from ranking_service.training.labelled import Split
 from ranking_service.training.train import Recipe, train
 from skew_checks.check import check

@@ -13,8 +13,8 @@ from ranking_service.bundle import Bundle, load
 from ranking_service.online.feature_reader import compile_reader
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.request import RankRequest
-from ranking_service.online.serving_log_tables import check_names
-from ranking_service.online.settings import ServiceSettings
+from ranking_service.serving_log.tables import check_names
+from ranking_service.settings import ServiceSettings
 from ranking_service.transform_code import code_problems
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ranking_service/proto/ranking.proto\x12\x12marquee.ranking.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x01\n\x0bRankRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x15\n\rcandidate_ids\x18\x03 \x03(\t\x12,\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x1b.marquee.ranking.v1.Context\x12\r\n\x05limit\x18\x05 \x01(\r\x12\x0f\n\x07\x65xplain\x18\x06 \x01(\x08\"\xa0\x02\n\x07\x43ontext\x12\x0f\n\x07surface\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x30\n\x0crequest_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10session_position\x18\x04 \x01(\rH\x00\x88\x01\x01\x12;\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32).marquee.ranking.v1.Context.FeaturesEntry\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .marquee.ranking.v1.ContextValue:\x02\x38\x01\x42\x13\n\x11_session_position\"9\n\x0c\x43ontextValue\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x07\n\x05value\"\xcc\x02\n\x0cRankResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x05items\x18\x02 \x03(\x0b\x32\x1e.marquee.ranking.v1.RankedItem\x12\x16\n\x0e\x62undle_version\x18\x03 \x01(\t\x12\r\n\x05level\x18\x04 \x01(\r\x12/\n\x06micros\x18\x05 \x01(\x0b\x32\x1f.marquee.ranking.v1.StageMicros\x12\x1d\n\x15incomplete_candidates\x18\x06 \x01(\r\x12L\n\x0fmissing_by_view\x18\x07 \x03(\x0b\x32\x33.marquee.ranking.v1.RankResponse.MissingByViewEntry\x1a\x34\n\x12MissingByViewEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"p\n\nRankedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0c\n\x04rank\x18\x03 \x01(\r\x12\x34\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x1f.marquee.ranking.v1.Explanation\"j\n\x0b\x45xplanation\x12\x0e\n\x06margin\x18\x01 \x01(\x02\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\x02\x12-\n\x03top\x18\x03 \x03(\x0b\x32 .marquee.ranking.v1.Contribution\x12\x0e\n\x06others\x18\x04 \x01(\x02\"z\n\x0c\x43ontribution\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x02\x12\x12\n\x05value\x18\x04 \x01(\x02H\x00\x88\x01\x01\x12\x10\n\x08\x63\x61tegory\x18\x05 \x01(\tB\x08\n\x06_value\"|\n\x0bStageMicros\x12\x0e\n\x06\x64\x65\x63ode\x18\x01 \x01(\r\x12\r\n\x05\x66\x65tch\x18\x02 \x01(\r\x12\x10\n\x08\x61ssemble\x18\x03 \x01(\r\x12\r\n\x05score\x18\x04 \x01(\r\x12\r\n\x05order\x18\x05 \x01(\r\x12\x0f\n\x07\x65xplain\x18\x06 \x01(\r\x12\r\n\x05total\x18\x07 \x01(\r2[\n\x0eRankingService\x12I\n\x04Rank\x12\x1f.marquee.ranking.v1.RankRequest\x1a .marquee.ranking.v1.RankResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ranking_service/proto/ranking.proto\x12\x12marquee.ranking.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x0fRankManyRequest\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.marquee.ranking.v1.RankRequest\"C\n\x10RankManyResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.marquee.ranking.v1.RankResult\"\x91\x01\n\nRankResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x34\n\x08response\x18\x02 \x01(\x0b\x32 .marquee.ranking.v1.RankResponseH\x00\x12.\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1d.marquee.ranking.v1.RankErrorH\x00\x42\t\n\x07outcome\"F\n\tRankError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x1a\n\x12retry_after_millis\x18\x03 \x01(\r\"\xd6\x01\n\x0bRankRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x15\n\rcandidate_ids\x18\x03 \x03(\t\x12,\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x1b.marquee.ranking.v1.Context\x12\r\n\x05limit\x18\x05 \x01(\r\x12\x0f\n\x07\x65xplain\x18\x06 \x01(\x08\x12\r\n\x05model\x18\x07 \x01(\t\x12.\n\x08priority\x18\x08 \x01(\x0e\x32\x1c.marquee.ranking.v1.Priority\"\xa0\x02\n\x07\x43ontext\x12\x0f\n\x07surface\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x30\n\x0crequest_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x10session_position\x18\x04 \x01(\rH\x00\x88\x01\x01\x12;\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32).marquee.ranking.v1.Context.FeaturesEntry\x1aQ\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .marquee.ranking.v1.ContextValue:\x02\x38\x01\x42\x13\n\x11_session_position\"9\n\x0c\x43ontextValue\x12\x10\n\x06number\x18\x01 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x07\n\x05value\"\xdd\x03\n\x0cRankResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12-\n\x05items\x18\x02 \x03(\x0b\x32\x1e.marquee.ranking.v1.RankedItem\x12\x16\n\x0e\x62undle_version\x18\x03 \x01(\t\x12\r\n\x05level\x18\x04 \x01(\r\x12/\n\x06micros\x18\x05 \x01(\x0b\x32\x1f.marquee.ranking.v1.StageMicros\x12\x1d\n\x15incomplete_candidates\x18\x06 \x01(\r\x12L\n\x0fmissing_by_view\x18\x07 \x03(\x0b\x32\x33.marquee.ranking.v1.RankResponse.MissingByViewEntry\x12\r\n\x05model\x18\x08 \x01(\t\x12\x38\n\x0e\x64\x65graded_views\x18\t \x03(\x0b\x32 .marquee.ranking.v1.DegradedView\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x19\n\x11\x63\x61\x63hed_candidates\x18\x0b \x01(\r\x12\x1b\n\x13\x65xplanation_skipped\x18\x0c \x01(\x08\x1a\x34\n\x12MissingByViewEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"b\n\x0c\x44\x65gradedView\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\r\x12\x1d\n\x15last_known_candidates\x18\x03 \x01(\r\x12\x16\n\x0eoldest_seconds\x18\x04 \x01(\x02\"p\n\nRankedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0c\n\x04rank\x18\x03 \x01(\r\x12\x34\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x1f.marquee.ranking.v1.Explanation\"j\n\x0b\x45xplanation\x12\x0e\n\x06margin\x18\x01 \x01(\x02\x12\x0c\n\x04\x62\x61se\x18\x02 \x01(\x02\x12-\n\x03top\x18\x03 \x03(\x0b\x32 .marquee.ranking.v1.Contribution\x12\x0e\n\x06others\x18\x04 \x01(\x02\"z\n\x0c\x43ontribution\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x02\x12\x12\n\x05value\x18\x04 \x01(\x02H\x00\x88\x01\x01\x12\x10\n\x08\x63\x61tegory\x18\x05 \x01(\tB\x08\n\x06_value\"|\n\x0bStageMicros\x12\x0e\n\x06\x64\x65\x63ode\x18\x01 \x01(\r\x12\r\n\x05\x66\x65tch\x18\x02 \x01(\r\x12\x10\n\x08\x61ssemble\x18\x03 \x01(\r\x12\r\n\x05score\x18\x04 \x01(\r\x12\r\n\x05order\x18\x05 \x01(\r\x12\x0f\n\x07\x65xplain\x18\x06 \x01(\r\x12\r\n\x05total\x18\x07 \x01(\r*U\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x15\n\x11PRIORITY_PREFETCH\x10\x02\x32\x85\x02\n\x0eRankingService\x12I\n\x04Rank\x12\x1f.marquee.ranking.v1.RankRequest\x1a .marquee.ranking.v1.RankResponse\x12U\n\x08RankMany\x12#.marquee.ranking.v1.RankManyRequest\x1a$.marquee.ranking.v1.RankManyResponse\x12Q\n\nRankStream\x12\x1f.marquee.ranking.v1.RankRequest\x1a\x1e.marquee.ranking.v1.RankResult(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,26 +36,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTEXT_FEATURESENTRY']._serialized_options = b'8\001'
   _globals['_RANKRESPONSE_MISSINGBYVIEWENTRY']._loaded_options = None
   _globals['_RANKRESPONSE_MISSINGBYVIEWENTRY']._serialized_options = b'8\001'
-  _globals['_RANKREQUEST']._serialized_start=93
-  _globals['_RANKREQUEST']._serialized_end=244
-  _globals['_CONTEXT']._serialized_start=247
-  _globals['_CONTEXT']._serialized_end=535
-  _globals['_CONTEXT_FEATURESENTRY']._serialized_start=433
-  _globals['_CONTEXT_FEATURESENTRY']._serialized_end=514
-  _globals['_CONTEXTVALUE']._serialized_start=537
-  _globals['_CONTEXTVALUE']._serialized_end=594
-  _globals['_RANKRESPONSE']._serialized_start=597
-  _globals['_RANKRESPONSE']._serialized_end=929
-  _globals['_RANKRESPONSE_MISSINGBYVIEWENTRY']._serialized_start=877
-  _globals['_RANKRESPONSE_MISSINGBYVIEWENTRY']._serialized_end=929
-  _globals['_RANKEDITEM']._serialized_start=931
-  _globals['_RANKEDITEM']._serialized_end=1043
-  _globals['_EXPLANATION']._serialized_start=1045
-  _globals['_EXPLANATION']._serialized_end=1151
-  _globals['_CONTRIBUTION']._serialized_start=1153
-  _globals['_CONTRIBUTION']._serialized_end=1275
-  _globals['_STAGEMICROS']._serialized_start=1277
-  _globals['_STAGEMICROS']._serialized_end=1401
-  _globals['_RANKINGSERVICE']._serialized_start=1403
-  _globals['_RANKINGSERVICE']._serialized_end=1494
+  _globals['_PRIORITY']._serialized_start=2070
+  _globals['_PRIORITY']._serialized_end=2155
+  _globals['_RANKMANYREQUEST']._serialized_start=92
+  _globals['_RANKMANYREQUEST']._serialized_end=160
+  _globals['_RANKMANYRESPONSE']._serialized_start=162
+  _globals['_RANKMANYRESPONSE']._serialized_end=229
+  _globals['_RANKRESULT']._serialized_start=232
+  _globals['_RANKRESULT']._serialized_end=377
+  _globals['_RANKERROR']._serialized_start=379
+  _globals['_RANKERROR']._serialized_end=449
+  _globals['_RANKREQUEST']._serialized_start=452
+  _globals['_RANKREQUEST']._serialized_end=666
+  _globals['_CONTEXT']._serialized_start=669
+  _globals['_CONTEXT']._serialized_end=957
+  _globals['_CONTEXT_FEATURESENTRY']._serialized_start=855
+  _globals['_CONTEXT_FEATURESENTRY']._serialized_end=936
+  _globals['_CONTEXTVALUE']._serialized_start=959
+  _globals['_CONTEXTVALUE']._serialized_end=1016
+  _globals['_RANKRESPONSE']._serialized_start=1019
+  _globals['_RANKRESPONSE']._serialized_end=1496
+  _globals['_RANKRESPONSE_MISSINGBYVIEWENTRY']._serialized_start=1444
+  _globals['_RANKRESPONSE_MISSINGBYVIEWENTRY']._serialized_end=1496
+  _globals['_DEGRADEDVIEW']._serialized_start=1498
+  _globals['_DEGRADEDVIEW']._serialized_end=1596
+  _globals['_RANKEDITEM']._serialized_start=1598
+  _globals['_RANKEDITEM']._serialized_end=1710
+  _globals['_EXPLANATION']._serialized_start=1712
+  _globals['_EXPLANATION']._serialized_end=1818
+  _globals['_CONTRIBUTION']._serialized_start=1820
+  _globals['_CONTRIBUTION']._serialized_end=1942
+  _globals['_STAGEMICROS']._serialized_start=1944
+  _globals['_STAGEMICROS']._serialized_end=2068
+  _globals['_RANKINGSERVICE']._serialized_start=2158
+  _globals['_RANKINGSERVICE']._serialized_end=2419
 # @@protoc_insertion_point(module_scope)

@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -9,21 +10,66 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_INTERACTIVE: _ClassVar[Priority]
+    PRIORITY_PREFETCH: _ClassVar[Priority]
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_INTERACTIVE: Priority
+PRIORITY_PREFETCH: Priority
+
+class RankManyRequest(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[RankRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[RankRequest, _Mapping]]] = ...) -> None: ...
+
+class RankManyResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[RankResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[RankResult, _Mapping]]] = ...) -> None: ...
+
+class RankResult(_message.Message):
+    __slots__ = ("request_id", "response", "error")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    response: RankResponse
+    error: RankError
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[RankResponse, _Mapping]] = ..., error: _Optional[_Union[RankError, _Mapping]] = ...) -> None: ...
+
+class RankError(_message.Message):
+    __slots__ = ("code", "message", "retry_after_millis")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    retry_after_millis: int
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., retry_after_millis: _Optional[int] = ...) -> None: ...
+
 class RankRequest(_message.Message):
-    __slots__ = ("request_id", "user_id", "candidate_ids", "context", "limit", "explain")
+    __slots__ = ("request_id", "user_id", "candidate_ids", "context", "limit", "explain", "model", "priority")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_IDS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     user_id: str
     candidate_ids: _containers.RepeatedScalarFieldContainer[str]
     context: Context
     limit: int
     explain: bool
-    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., candidate_ids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., limit: _Optional[int] = ..., explain: _Optional[bool] = ...) -> None: ...
+    model: str
+    priority: Priority
+    def __init__(self, request_id: _Optional[str] = ..., user_id: _Optional[str] = ..., candidate_ids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[Context, _Mapping]] = ..., limit: _Optional[int] = ..., explain: _Optional[bool] = ..., model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class Context(_message.Message):
     __slots__ = ("surface", "device", "request_time", "session_position", "features")
@@ -55,7 +101,7 @@ class ContextValue(_message.Message):
     def __init__(self, number: _Optional[float] = ..., text: _Optional[str] = ...) -> None: ...
 
 class RankResponse(_message.Message):
-    __slots__ = ("request_id", "items", "bundle_version", "level", "micros", "incomplete_candidates", "missing_by_view")
+    __slots__ = ("request_id", "items", "bundle_version", "level", "micros", "incomplete_candidates", "missing_by_view", "model", "degraded_views", "reason", "cached_candidates", "explanation_skipped")
     class MissingByViewEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +116,11 @@ class RankResponse(_message.Message):
     MICROS_FIELD_NUMBER: _ClassVar[int]
     INCOMPLETE_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     MISSING_BY_VIEW_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_VIEWS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CACHED_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_SKIPPED_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     items: _containers.RepeatedCompositeFieldContainer[RankedItem]
     bundle_version: str
@@ -77,7 +128,24 @@ class RankResponse(_message.Message):
     micros: StageMicros
     incomplete_candidates: int
     missing_by_view: _containers.ScalarMap[str, int]
-    def __init__(self, request_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[RankedItem, _Mapping]]] = ..., bundle_version: _Optional[str] = ..., level: _Optional[int] = ..., micros: _Optional[_Union[StageMicros, _Mapping]] = ..., incomplete_candidates: _Optional[int] = ..., missing_by_view: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    model: str
+    degraded_views: _containers.RepeatedCompositeFieldContainer[DegradedView]
+    reason: str
+    cached_candidates: int
+    explanation_skipped: bool
+    def __init__(self, request_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[RankedItem, _Mapping]]] = ..., bundle_version: _Optional[str] = ..., level: _Optional[int] = ..., micros: _Optional[_Union[StageMicros, _Mapping]] = ..., incomplete_candidates: _Optional[int] = ..., missing_by_view: _Optional[_Mapping[str, int]] = ..., model: _Optional[str] = ..., degraded_views: _Optional[_Iterable[_Union[DegradedView, _Mapping]]] = ..., reason: _Optional[str] = ..., cached_candidates: _Optional[int] = ..., explanation_skipped: _Optional[bool] = ...) -> None: ...
+
+class DegradedView(_message.Message):
+    __slots__ = ("view", "level", "last_known_candidates", "oldest_seconds")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    LAST_KNOWN_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    view: str
+    level: int
+    last_known_candidates: int
+    oldest_seconds: float
+    def __init__(self, view: _Optional[str] = ..., level: _Optional[int] = ..., last_known_candidates: _Optional[int] = ..., oldest_seconds: _Optional[float] = ...) -> None: ...
 
 class RankedItem(_message.Message):
     __slots__ = ("item_id", "score", "rank", "explanation")

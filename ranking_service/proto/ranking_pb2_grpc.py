@@ -39,6 +39,16 @@ class RankingServiceStub:
                 request_serializer=ranking__service_dot_proto_dot_ranking__pb2.RankRequest.SerializeToString,
                 response_deserializer=ranking__service_dot_proto_dot_ranking__pb2.RankResponse.FromString,
                 _registered_method=True)
+        self.RankMany = channel.unary_unary(
+                '/marquee.ranking.v1.RankingService/RankMany',
+                request_serializer=ranking__service_dot_proto_dot_ranking__pb2.RankManyRequest.SerializeToString,
+                response_deserializer=ranking__service_dot_proto_dot_ranking__pb2.RankManyResponse.FromString,
+                _registered_method=True)
+        self.RankStream = channel.stream_stream(
+                '/marquee.ranking.v1.RankingService/RankStream',
+                request_serializer=ranking__service_dot_proto_dot_ranking__pb2.RankRequest.SerializeToString,
+                response_deserializer=ranking__service_dot_proto_dot_ranking__pb2.RankResult.FromString,
+                _registered_method=True)
 
 
 class RankingServiceServicer:
@@ -47,9 +57,26 @@ class RankingServiceServicer:
     def Rank(self, request, context):
         """Orders candidates for a user, best first. Unknown users and items are answered from declared defaults.
 
-        INVALID_ARGUMENT  the request is wrong; the message starts with the offending field
-        UNAVAILABLE       the feature store did not answer in time; retry elsewhere or later
-        RESOURCE_EXHAUSTED  more concurrent requests than the server takes
+        INVALID_ARGUMENT    the request is wrong; the message starts with the offending field
+        DEADLINE_EXCEEDED   too little of the caller's time was left to answer
+        UNAVAILABLE         no answer is possible now, not even a degraded one; retry elsewhere or later
+        RESOURCE_EXHAUSTED  more requests than the server, or this client's share of it, takes; the trailing metadata
+        `grpc-retry-pushback-ms` says when to try again
+        UNAUTHENTICATED, PERMISSION_DENIED  where the server asks for a token
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RankMany(self, request, context):
+        """Several rankings in one call. Each is answered or refused by itself, in the order asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RankStream(self, request_iterator, context):
+        """Rankings as they become ready, in any order: `request_id`, required and unique within the stream, tells which.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +89,16 @@ def add_RankingServiceServicer_to_server(servicer, server):
                     servicer.Rank,
                     request_deserializer=ranking__service_dot_proto_dot_ranking__pb2.RankRequest.FromString,
                     response_serializer=ranking__service_dot_proto_dot_ranking__pb2.RankResponse.SerializeToString,
+            ),
+            'RankMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.RankMany,
+                    request_deserializer=ranking__service_dot_proto_dot_ranking__pb2.RankManyRequest.FromString,
+                    response_serializer=ranking__service_dot_proto_dot_ranking__pb2.RankManyResponse.SerializeToString,
+            ),
+            'RankStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.RankStream,
+                    request_deserializer=ranking__service_dot_proto_dot_ranking__pb2.RankRequest.FromString,
+                    response_serializer=ranking__service_dot_proto_dot_ranking__pb2.RankResult.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +128,60 @@ class RankingService:
             '/marquee.ranking.v1.RankingService/Rank',
             ranking__service_dot_proto_dot_ranking__pb2.RankRequest.SerializeToString,
             ranking__service_dot_proto_dot_ranking__pb2.RankResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RankMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.ranking.v1.RankingService/RankMany',
+            ranking__service_dot_proto_dot_ranking__pb2.RankManyRequest.SerializeToString,
+            ranking__service_dot_proto_dot_ranking__pb2.RankManyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RankStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/marquee.ranking.v1.RankingService/RankStream',
+            ranking__service_dot_proto_dot_ranking__pb2.RankRequest.SerializeToString,
+            ranking__service_dot_proto_dot_ranking__pb2.RankResult.FromString,
             options,
             channel_credentials,
             insecure,

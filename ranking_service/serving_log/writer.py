@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ranking_service.contract import Contract
-from ranking_service.online.serving_log_tables import (
+from ranking_service.serving_log.tables import (
     LoggedRanking,
     candidates_table,
     check_names,
     requests_table,
 )
-from ranking_service.online.settings import LogSettings
+from ranking_service.settings_sections import LogSettings
 
 REQUESTS, CANDIDATES = "requests", "candidates"
 POLL_SECONDS = 0.2

@@ -14,12 +14,12 @@ from grpc_reflection.v1alpha import reflection
 
 from feature_repo.errors import MarqueeError, OnlineStoreError, RequestError, SettingError
 from ranking_service.online.ranker import Ranker
-from ranking_service.online.serving_log import LogCounts, ServingLog
-from ranking_service.online.serving_log_tables import LoggedRanking
-from ranking_service.online.settings import ServiceSettings
 from ranking_service.online.start_up import open_ranker
-from ranking_service.online.wire import decode, encode
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
+from ranking_service.server.wire import decode, encode
+from ranking_service.serving_log.tables import LoggedRanking
+from ranking_service.serving_log.writer import LogCounts, ServingLog
+from ranking_service.settings import ServiceSettings
 
 SERVICE = ranking_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
 STATUS = {
@@ -93,10 +93,8 @@ class RankingServer:
                 f"port {port} is not between 0 and {LAST_PORT}; choose a free one, or 0 for any"
             )
         ranker = open_ranker(bundle, redis_url=redis_url, settings=settings)
-        workers = ThreadPoolExecutor(settings.worker_threads, "rank")
-        server = grpc.server(
-            workers, maximum_concurrent_rpcs=settings.concurrent_requests, options=[("grpc.so_reuseport", 0)]
-        )
+        workers = ThreadPoolExecutor(4, "rank")
+        server = grpc.server(workers, maximum_concurrent_rpcs=64, options=[("grpc.so_reuseport", 0)])
         bound = _bind(server, host, port)
         contract = ranker.bundle.contract
         log = ServingLog.start(log_folder, contract, settings.log) if log_folder is not None else None

@@ -1,0 +1,1 @@
+"""The serving log: what the model saw, written off the request path."""
