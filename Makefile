@@ -47,7 +47,7 @@ bench: $(READY) ## latency of Rank next to the floor
 	@$(BIN)/marquee bench rank
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra otel --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean: ## remove the environment, the workspace and all caches
