@@ -1,14 +1,23 @@
-"""`marquee model list` and `promote`: which bundles there are, and which one is served."""
+"""`marquee model list`, `promote`, `rollback` and `push`: which bundles there are, and which one is served."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import getpass
+import socket
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 from rich.text import Text
 
 from marquee.terminal import console
+
+if TYPE_CHECKING:
+    from ranking_service.models.promotions import Promotion
+    from ranking_service.models.registry import Registry
+
+FOLLOWED = "servers that follow promotions try it out now, then switch"
 
 
 @click.command("list")
@@ -20,24 +29,24 @@ def list_bundles() -> int:
     """
     from feature_repo.errors import BundleError
     from feature_repo.workspace import Workspace
-    from ranking_service.bundle import latest, promoted, versions
+    from ranking_service.models.registry import registry_of
 
-    models = Workspace.from_environment().models
+    registry = registry_of(Workspace.from_environment())
     served = mark = ""
     problems: list[str] = []
     is_served = False
     try:
-        served = latest(models).name
-        mark = "promoted" if promoted(models) else "newest"
+        served = registry.served()
+        mark = "promoted" if registry.promoted() else "newest"
     except BundleError as error:
         problems.append(str(error))
-    table = Table(title=str(models), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(registry.where), title_justify="left", box=None, pad_edge=False)
     for heading in ("version", "served", "label", "trained\nuntil", "features", "validation"):
         table.add_column(
             heading, justify="right" if heading == "features" else "left", no_wrap=heading == "version"
         )
-    for version in versions(models):
-        cells, troubles = _told(models / version)
+    for version in registry.versions():
+        cells, troubles = _told(registry, version)
         problems += troubles
         is_served |= version == served and not troubles
         row = (version, mark if version == served else "", *cells)
@@ -49,33 +58,68 @@ def list_bundles() -> int:
 
 
 @click.command()
-@click.argument("version")
-def promote(version: str) -> None:
-    """Make VERSION the bundle that is served, once it is found whole and fit for the present code.
+@click.option("--note", default="", help="Why, for the history.")
+def rollback(note: str) -> None:
+    """Go back to the bundle that was promoted before; again and again, down to the first.
 
-    A running server keeps the bundle it has.
+    It must be whole and fit the present code. What is left behind stays in the registry and can be promoted again.
     """
     from feature_repo.workspace import Workspace
-    from ranking_service.bundle import load, published
-    from ranking_service.bundle import promote as run
+    from ranking_service.bundle import load
+    from ranking_service.models.promotions import before
+    from ranking_service.models.registry import registry_of
     from ranking_service.transform_code import code_problems
 
-    models = Workspace.from_environment().models
-    bundle = load(published(models, version))
-    for problem in code_problems(version, bundle.contract):
+    registry = registry_of(Workspace.from_environment())
+    earlier = load(registry.folder(before(registry.promotions()).version))
+    for problem in code_problems(earlier.version, earlier.contract):
         raise problem
-    run(models, version)
-    console.print(f"promoted {version}; next: start marquee serve again", markup=False)
+    entry = registry.rollback(at=datetime.now(UTC), by=who(), note=note)
+    console.print(f"back to {entry.version}; {FOLLOWED}", markup=False)
 
 
-def _told(path: Path) -> tuple[tuple[str, ...], list[str]]:
+@click.command()
+@click.argument("bundle")
+def push(bundle: str) -> None:
+    """Copy BUNDLE, a version of the workspace or a folder, to the registry that MARQUEE_MODELS names.
+
+    It is checked before and is there for others once it is whole. It is not promoted.
+    """
+    from feature_repo.workspace import Workspace
+    from ranking_service.models.registry import Registry, registry_of
+
+    workspace = Workspace.from_environment()
+    registry = registry_of(workspace)
+    folder = Registry.open(workspace.models).chosen(bundle)
+    registry.add(folder)
+    console.print(
+        f"pushed {folder.name} to {registry.where}; next: marquee model promote {folder.name}", markup=False
+    )
+
+
+def tell_promoted(entry: Promotion, wanted: str) -> None:
+    """What a promotion led to."""
+    console.print(f"promoted {wanted}; {FOLLOWED}", markup=False)
+    if entry.version != wanted:
+        click.echo(
+            f"warning: {entry.by} promoted {entry.version} at the same moment, which is in force now",
+            err=True,
+        )
+
+
+def who() -> str:
+    """The person and the machine, for the history."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _told(registry: Registry, version: str) -> tuple[tuple[str, ...], list[str]]:
     """Label, end of the training window, features and validation of one bundle; and what keeps it from serving."""
     from feature_repo.errors import BundleError
     from ranking_service.bundle import load
     from ranking_service.transform_code import code_problems
 
     try:
-        bundle = load(path)
+        bundle = load(registry.folder(version))
     except BundleError as error:
         return ("damaged", "", "", ""), [str(error)]
     told = bundle.manifest

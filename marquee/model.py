@@ -15,7 +15,10 @@ model = LazyGroup(
         "train": Verb("marquee.model:train", "Fit a ranker and publish its bundle."),
         "evaluate": Verb("marquee.model:evaluate", "Judge a bundle on its test days, against baselines."),
         "list": Verb("marquee.bundles:list_bundles", "Show every bundle, and which one is served."),
-        "promote": Verb("marquee.bundles:promote", "Choose the bundle that is served."),
+        "show": Verb("marquee.model_show:show", "Show what a bundle was trained on, expects, and is worth."),
+        "promote": Verb("marquee.model_promote:promote", "Choose the bundle that is served."),
+        "rollback": Verb("marquee.bundles:rollback", "Go back to the bundle that was promoted before."),
+        "push": Verb("marquee.bundles:push", "Copy a bundle to the registry of all servers."),
     },
     help="Train, evaluate, list and promote rankers.",
 )
@@ -130,12 +133,13 @@ def evaluate(named: str | None, resamples: int, seed: int) -> None:
     """Judge a bundle on its test days, next to baselines and, on simulated events, the best possible ranking."""
     from feature_repo.workspace import Workspace
     from materialization.progress import bars
-    from ranking_service.bundle import chosen, load
+    from ranking_service.bundle import load
     from ranking_service.evaluation.judge import judge, write_evaluation
     from ranking_service.evaluation.table import render
+    from ranking_service.models.registry import registry_of
 
     workspace = Workspace.from_environment()
-    bundle = load(chosen(workspace.models, named))
+    bundle = load(registry_of(workspace).chosen(named))
     with bars(console) as report:
         evaluation = judge(workspace, bundle, resamples=resamples, seed=seed, progress=report)
     console.print(render(evaluation))

@@ -44,7 +44,7 @@ def serve(
     """
     from feature_repo.errors import SettingError
     from feature_repo.workspace import Workspace
-    from ranking_service.bundle import chosen
+    from ranking_service.models.registry import registry_of
     from ranking_service.online.start_up import doubts
     from ranking_service.server.server import RankingServer
     from ranking_service.settings import SETTINGS_FILE, read_settings
@@ -59,7 +59,7 @@ def serve(
     workspace = Workspace.from_environment()
     beside = workspace.home / SETTINGS_FILE
     server = RankingServer.start(
-        chosen(workspace.models, bundle),
+        registry_of(workspace).chosen(bundle),
         redis_url=redis_url,
         settings=read_settings(settings or (beside if beside.exists() else None)),
         log_folder=None if no_log else log or workspace.serving_log,

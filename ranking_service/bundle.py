@@ -2,7 +2,8 @@
 
 models/<version>/model.ubj        the XGBoost model
 models/<version>/manifest.json    the contract, the trainer's entries, a hash of every file and of itself
-models/promoted                   name of the version to serve; without it, the newest by name
+
+Which of them is served, and where they are kept, is `ranking_service.models.registry`'s.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from typing import Any
 
 import xgboost
 
-from feature_repo.errors import BundleError, MissingInputError
+from feature_repo.errors import BundleError
 from ranking_service.contract import Contract
 
 MODEL_FILE = "model.ubj"
 MANIFEST_FILE = "manifest.json"
-PROMOTED_FILE = "promoted"
+PROMOTED, PROMOTIONS = "promoted", "promotions"
+"""Names with a meaning beside the bundles: no version bears them."""
 FORMAT = 1
 OWN_KEYS = frozenset({"format", "version", "contract", "files", "sha256"})
 """Manifest keys the bundle itself writes; every other key is the trainer's."""
@@ -82,80 +84,40 @@ def load(path: Path) -> Bundle:
     version = manifest["version"]
     if path.resolve().name != version:
         raise BundleError(f"{path} holds version {version}; a bundle's folder bears its name, rename it back")
-    model_path = path / MODEL_FILE
-    model = _read(model_path)
-    _check_hash(model_path, model, expected=manifest["files"][MODEL_FILE])
+    contents = {name: _read(path / name) for name in manifest["files"]}
+    for name, content in contents.items():
+        _check_hash(path / name, content, expected=manifest["files"][name])
     try:
-        booster = xgboost.Booster(model_file=bytearray(model))
+        booster = xgboost.Booster(model_file=bytearray(contents[MODEL_FILE]))
     except xgboost.core.XGBoostError as error:
-        raise BundleError(f"{model_path}: XGBoost {xgboost.__version__} cannot read it: {error}") from error
-    contract = Contract.from_json(manifest["contract"])
+        raise BundleError(
+            f"{path / MODEL_FILE}: XGBoost {xgboost.__version__} cannot read it: {error}"
+        ) from error
+    try:
+        contract = Contract.from_json(manifest["contract"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{path / MANIFEST_FILE} holds no contract this version reads: {error!r}"
+        ) from error
     _check_columns(booster, contract, str(path))
     return Bundle(version, path, contract, booster, manifest)
 
 
-def promote(models: Path, version: str) -> None:
-    """Make `version` the one `latest` answers."""
-    published(models, version)
-    pointer = models / f".{PROMOTED_FILE}-{os.getpid()}"
-    _write(pointer, version.encode())
-    pointer.replace(models / PROMOTED_FILE)
+def files(folder: Path) -> tuple[str, ...]:
+    """The files that the manifest of the bundle in `folder` vouches for. Raises BundleError for a damaged one."""
+    return tuple(_read_manifest(folder / MANIFEST_FILE)["files"])
 
 
-def promoted(models: Path) -> str | None:
-    """The version that was promoted last. Raises BundleError where it is gone."""
-    pointer = models / PROMOTED_FILE
-    if not pointer.exists():
-        return None
-    version = pointer.read_text().strip()
-    if version not in versions(models):
-        raise BundleError(f"{pointer} names version {version!r}, which is not there; promote another")
-    return version
-
-
-def published(models: Path, version: str) -> Path:
-    """Folder of one version; raises BundleError where there is none."""
-    if version not in versions(models):
-        raise BundleError(f"{models} has no version {version}; there are {_listed(models)}")
-    return models / version
-
-
-def chosen(models: Path, named: str | None) -> Path:
-    """Folder of the bundle a person names: a version, else a folder; without a name, the `latest`."""
-    if named is None:
-        return latest(models)
-    if named in versions(models):
-        return models / named
-    if not Path(named).is_dir():
-        raise BundleError(
-            f"no bundle {named}: no folder, and no version in {models}; there are {_listed(models)}"
-        )
-    return Path(named)
-
-
-def latest(models: Path) -> Path:
-    """Folder of the promoted version, else of the newest by name."""
-    names = versions(models)
-    version = promoted(models) or (names[-1] if names else None)
-    if version is None:
-        raise MissingInputError(f"no model bundle in {models}; make one with `marquee model train`")
-    return models / version
-
-
-def versions(models: Path) -> list[str]:
-    """Published versions, oldest name first."""
-    names = [path.parent.name for path in models.glob(f"*/{MANIFEST_FILE}")]
-    return sorted(name for name in names if _VERSION.fullmatch(name))
-
-
-def _listed(models: Path) -> str:
-    return ", ".join(versions(models)) or "none"
+def is_version(name: str) -> bool:
+    """Whether a bundle may bear the name."""
+    return bool(_VERSION.fullmatch(name)) and name not in (PROMOTED, PROMOTIONS)
 
 
 def _check_publishable(models: Path, *, version: str, manifest: Mapping[str, Any]) -> None:
-    if not _VERSION.fullmatch(version) or version == PROMOTED_FILE:
+    if not is_version(version):
         raise BundleError(
-            f"bundle version {version!r}: use letters, digits, '.', '_' and '-', not first a sign"
+            f"bundle version {version!r}: use letters, digits, '.', '_' and '-', not first a sign, and neither "
+            f"{PROMOTED!r} nor {PROMOTIONS!r}"
         )
     if (models / version).exists():
         raise BundleError(f"{models / version} exists; a published version never changes, choose another")
@@ -203,6 +165,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     _check_hash(path, _canonical(hashed), expected=manifest["sha256"])
     if manifest["format"] != FORMAT:
         raise BundleError(f"{path} has format {manifest['format']}; this version reads format {FORMAT}")
+    named = manifest["files"]
+    if MODEL_FILE not in named or not all(_VERSION.fullmatch(name) for name in named):
+        raise BundleError(f"{path} names the files {', '.join(named)}; expected {MODEL_FILE} and plain names")
     return manifest
 
 

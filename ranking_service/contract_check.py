@@ -11,6 +11,7 @@ from materialization.feature_check.problem import Problem
 from ranking_service import bundle
 from ranking_service.compile_contract import compile_declared
 from ranking_service.contract import Contract, Field, TransformPlan, ViewPlan
+from ranking_service.models.registry import Registry, registry_of
 
 Compile = Callable[[str, str], Contract]
 """From project and service to the contract that the declarations give."""
@@ -22,25 +23,26 @@ def check_models(workspace: Workspace, compile_now: Compile = compile_declared) 
 
     What breaks the bundle that would be served is an error, what breaks another a warning before a rollback.
     """
-    versions = bundle.versions(workspace.models)
-    served = _served(workspace)
-    problems = [] if isinstance(served, str) or not versions else [served]
+    registry = registry_of(workspace)
+    versions = registry.versions()
+    served = _served(registry) if versions else ""
+    problems = [] if isinstance(served, str) else [served]
     for version in versions:
-        for what, mend in _findings(workspace, version, compile_now):
+        for what, mend in _findings(registry, version, compile_now):
             problems.append(Problem(f"bundle {version}", what, mend, is_error=version == served))
     return problems
 
 
-def _served(workspace: Workspace) -> str | Problem:
+def _served(registry: Registry) -> str | Problem:
     try:
-        return bundle.latest(workspace.models).name if bundle.versions(workspace.models) else ""
+        return registry.served()
     except BundleError as error:
         return Problem("models", str(error), "promote another version")
 
 
-def _findings(workspace: Workspace, version: str, compile_now: Compile) -> Iterator[tuple[str, str]]:
+def _findings(registry: Registry, version: str, compile_now: Compile) -> Iterator[tuple[str, str]]:
     try:
-        trained = bundle.load(workspace.models / version).contract
+        trained = bundle.load(registry.folder(version)).contract
     except BundleError as error:
         yield str(error), "publish it again or remove it"
         return

@@ -14,6 +14,7 @@ from feature_repo.workspace import Workspace
 from materialization.feast_store import open_store
 from ranking_service import bundle as bundles
 from ranking_service.bundle import Bundle
+from ranking_service.models.registry import Registry, registry_of
 from ranking_service.transform_code import WAY_OUT, changed_transforms
 from skew_checks.evidence import Evidence, plain_value
 from skew_checks.hints import model_hint, stored_hint
@@ -42,11 +43,12 @@ def check(
     log.
     """
     log = read_log(workspace.serving_log, window)
-    _refuse_unknown(log, workspace)
+    registry = registry_of(workspace)
+    _refuse_unknown(log, registry)
     counts = []
     for version in log.versions():
         step(f"replaying {log.versions()[version]:,} requests of bundle {version}")
-        bundle = bundles.load(workspace.models / version)
+        bundle = bundles.load(registry.folder(version))
         counts.append(Count.of(replay(open_store(workspace), bundle, log.of_bundle(version))))
     step("looking at what differs")
     findings = [finding for count in counts for finding in _findings(count, workspace)]
@@ -74,13 +76,13 @@ def _importance(finding: Finding) -> tuple[bool, int, str]:
     return finding.follows, -finding.mismatches, finding.feature
 
 
-def _refuse_unknown(log: Log, workspace: Workspace) -> None:
-    here = bundles.versions(workspace.models)
+def _refuse_unknown(log: Log, registry: Registry) -> None:
+    here = registry.versions()
     gone = {version: count for version, count in log.versions().items() if version not in here}
     if gone:
         listed = ", ".join(f"{version} ({count} requests)" for version, count in gone.items())
         raise BundleError(
-            f"the serving log has requests of bundles that are not in {workspace.models}: {listed}; "
+            f"the serving log has requests of bundles that are not in {registry.where}: {listed}; "
             f"there are {', '.join(here) or 'none'}; restore them, or choose a window without them"
         )
 

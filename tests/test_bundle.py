@@ -13,7 +13,7 @@ import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo.errors import BundleError, MissingInputError
+from feature_repo.errors import BundleError
 from ranking_service import bundle
 from ranking_service.contract import Contract, Field, ModelFeature, ViewPlan
 
@@ -70,7 +70,7 @@ def test_a_published_version_is_never_overwritten(models: Path, booster: xgboost
     assert (models / "2026-03-01" / "manifest.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("version", ["", ".hidden", "a/b", "../up", "promoted", "a b"])
+@pytest.mark.parametrize("version", ["", ".hidden", "a/b", "../up", "promoted", "promotions", "a b"])
 def test_a_version_that_is_no_plain_name_is_refused(
     tmp_path: Path, booster: xgboost.Booster, version: str
 ) -> None:
@@ -145,32 +145,3 @@ def test_a_renamed_bundle_is_refused(models: Path) -> None:
     (models / "2026-03-01").rename(models / "2026-04-01")
     with pytest.raises(BundleError, match="holds version 2026-03-01"):
         bundle.load(models / "2026-04-01")
-
-
-def test_latest_is_the_newest_name_until_one_is_promoted(models: Path, booster: xgboost.Booster) -> None:
-    published(models, booster, "2026-03-02")
-    assert bundle.latest(models).name == "2026-03-02"
-    bundle.promote(models, "2026-03-01")
-    assert bundle.latest(models).name == "2026-03-01"
-    bundle.promote(models, "2026-03-02")
-    assert bundle.latest(models).name == "2026-03-02"
-    for unknown in ("2027", "../models/2026-03-01", "."):
-        with pytest.raises(BundleError, match=r"has no version .*; there are 2026-03-01, 2026-03-02"):
-            bundle.promote(models, unknown)
-    assert bundle.latest(models).name == "2026-03-02"
-
-
-def test_a_bundle_is_named_by_its_version_or_its_folder(
-    models: Path, booster: xgboost.Booster, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    elsewhere = published(tmp_path_factory.mktemp("elsewhere"), booster, "other")
-    assert bundle.chosen(models, "2026-03-01") == models / "2026-03-01"
-    assert bundle.chosen(models, str(elsewhere)) == elsewhere
-    assert bundle.chosen(models, None) == models / "2026-03-01"
-    with pytest.raises(BundleError, match=r"no bundle 2027: .*there are 2026-03-01"):
-        bundle.chosen(models, "2027")
-
-
-def test_without_a_bundle_the_message_names_the_verb_that_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match="marquee model train"):
-        bundle.latest(tmp_path / "models")

@@ -12,6 +12,7 @@ from feature_repo.workspace import HOME_VARIABLE
 from marquee.__main__ import run
 from ranking_service import bundle
 from ranking_service.contract import Contract
+from ranking_service.models.registry import Registry
 
 MANIFEST = {
     "label": "long_view",
@@ -57,7 +58,7 @@ def test_the_list_tells_what_is_served_and_on_what_it_was_trained(
         "auc 0.7512",
     ):
         assert told in line
-    assert bundle.latest(models).name == "v1"
+    assert Registry.open(models).served() == "v1"
 
 
 @pytest.mark.usefixtures("models")
@@ -72,7 +73,7 @@ def test_a_bundle_of_other_code_is_told_and_not_promoted(
     assert run(["model", "promote", "v1"]) == 0
     assert run(["model", "promote", "v2"]) == 1
     assert "other code of the transforms request_context" in capsys.readouterr().err
-    assert bundle.latest(models).name == "v1"
+    assert Registry.open(models).served() == "v1"
     assert run(["model", "list"]) == 0
     assert "bundle v2 was trained with other code" in capsys.readouterr().err
 
@@ -85,7 +86,7 @@ def test_a_damaged_or_unknown_bundle_is_not_promoted(
     assert "damaged" in capsys.readouterr().err
     assert run(["model", "promote", "v9"]) == 1
     assert "no version v9; there are v1, v2" in capsys.readouterr().err
-    assert not (models / bundle.PROMOTED_FILE).exists()
+    assert Registry.open(models).promotions() == []
     assert run(["model", "list"]) == 1
     captured = capsys.readouterr()
     assert "v1" in captured.out
@@ -95,11 +96,12 @@ def test_a_damaged_or_unknown_bundle_is_not_promoted(
 def test_a_promotion_that_points_nowhere_does_not_hide_the_list(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (models / bundle.PROMOTED_FILE).write_text("v9")
+    assert run(["model", "promote", "v1"]) == 0
+    (models / "v1").rename(models / "v0")
     assert run(["model", "list"]) == 1
     captured = capsys.readouterr()
-    assert "v1" in captured.out
-    assert "names version 'v9'" in captured.err
+    assert "v2" in captured.out
+    assert "version v1 was promoted, but is not there; promote another" in captured.err
 
 
 def test_without_bundles_the_list_names_the_verb(

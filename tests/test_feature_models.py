@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ranking_service.compile_contract import compile_declared
 from ranking_service.contract import Contract, Field, TransformPlan, ViewPlan
 from ranking_service.contract_check import breaks, check_models
 from ranking_service.declaration_check import check_declarations
+from ranking_service.models.registry import Registry
 
 TODAY = compile_declared("marquee", "ranker_v1")
 
@@ -117,7 +119,8 @@ def workspace(tmp_path: Path) -> Workspace:
     booster = xgboost.train({"objective": "binary:logistic"}, matrix, 1)
     for version in ("v1", "v2"):
         bundle.publish(tmp_path / "models", version=version, booster=booster, contract=TODAY, manifest={})
-    bundle.promote(tmp_path / "models", "v1")
+    promoted = bundle.load(tmp_path / "models" / "v1")
+    Registry.open(tmp_path / "models").promote(promoted, at=datetime.now(UTC), by="test")
     return Workspace(tmp_path)
 
 
@@ -150,8 +153,8 @@ def test_a_damaged_bundle_is_a_problem_and_hides_no_other(workspace: Workspace) 
 
 
 def test_a_promotion_that_points_nowhere_is_a_problem(workspace: Workspace) -> None:
-    (workspace.models / "promoted").write_text("v9")
-    assert "v9" in check_models(workspace)[0].what
+    (workspace.models / "v1").rename(workspace.models / ".v1")
+    assert "version v1 was promoted, but is not there" in check_models(workspace)[0].what
 
 
 def test_without_models_there_is_nothing_to_break(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ from feature_repo.workspace import Workspace
 from marquee.catalogue import active_users, popular_items, popular_surfaces
 from materialization.feast_store import newest_snapshot, open_store
 from materialization.private_redis import private_redis
-from ranking_service.bundle import latest, load
+from ranking_service.bundle import load
 from ranking_service.client import CallError, Ranking, RankingClient
+from ranking_service.models.registry import Registry
 from ranking_service.training_join import assemble_table, training_join
 from skew_checks.served import read_log
 from skew_checks.verdict import Window
@@ -122,7 +123,7 @@ def server(environment: dict[str, str]) -> Iterator[str]:
 
 def assert_served_equals_training_join(told: Told) -> None:
     """The matrix the model saw while serving is, bit for bit, what the training join gives for the same requests."""
-    bundle = load(latest(told.workspace.models))
+    bundle = load(Registry.open(told.workspace.models).latest())
     segments = read_log(told.workspace.serving_log, Window()).segments
     requests = pa.concat_tables([segment.requests() for segment in segments])
     candidates = pa.concat_tables([segment.candidates() for segment in segments])

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from materialization.private_redis import private_redis
-from ranking_service.bundle import latest, load
+from ranking_service.bundle import load
+from ranking_service.models.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("feature_repo", "materialization", "ranking_service", "skew_checks", "marquee")
@@ -98,4 +99,4 @@ def test_a_feature_added_as_the_readme_says_is_checked_built_trained_and_stored(
         assert done.returncode == 0, done.stderr + done.stdout
     newest = max((copy.home / "features" / "user_activity").glob("*/*.parquet"))
     assert pq.read_table(newest).column("user_comments_7d").null_count == 0
-    assert "user_comments_7d" in load(latest(copy.home / "models")).contract.feature_names
+    assert "user_comments_7d" in load(Registry.open(copy.home / "models").latest()).contract.feature_names

@@ -18,8 +18,9 @@ from feast.value_type import ValueType
 
 from feature_repo.workspace import Workspace
 from materialization.feast_store import newest_snapshot, open_store
-from ranking_service.bundle import latest, publish
+from ranking_service.bundle import publish
 from ranking_service.contract import Contract, Field, ModelFeature, ViewPlan
+from ranking_service.models.registry import registry_of
 
 USER = "user"
 PACKED_STORE = "materialization.data_plane.online_store.PackedRedisOnlineStore"
@@ -83,7 +84,7 @@ def workspace_world(workspace: Workspace, *, user_id: str, item_ids: list[str]) 
     """The workspace's own bundle on the rows that are materialized, an hour after the newest snapshot."""
     at = newest_snapshot(workspace) + timedelta(hours=1)
     store = open_store(workspace)
-    return BenchWorld(store, latest(workspace.models), user_id, item_ids, at, "the workspace's own")
+    return BenchWorld(store, registry_of(workspace).latest(), user_id, item_ids, at, "the workspace's own")
 
 
 def feature_references(contract: Contract) -> list[str]:
