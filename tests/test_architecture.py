@@ -54,7 +54,9 @@ EDGES: dict[str, tuple[str, ...]] = {
     ),
     "grpc": (
         "ranking_service/client/client.py",
+        "ranking_service/server/security.py",
         "ranking_service/server/server.py",
+        "ranking_service/server/tokens.py",
     ),
     "xgboost": (
         "ranking_service/bench/world.py",
