@@ -15,6 +15,10 @@ FROM_ZERO = {"from_zero": True}
 class RedisSettings:
     """`[redis]`"""
 
+    type: str = field(default="redis", metadata={"choices": ("redis", "redis_cluster", "redis_sentinel")})
+    """What answers at the address, in Feast's words."""
+    sentinel_master: str = "mymaster"
+    """The primary's name, with `redis_sentinel`."""
     connect_seconds: float = 0.25
     """To open a connection."""
     timeout_seconds: float = 0.25
@@ -107,10 +111,16 @@ class LogSettings:
     """Share of users whose requests are logged, 0 to 1; a user is in or out as a whole."""
     queue_requests: int = 100
     """Requests that may wait for the writer (about 1 MB each); further ones are dropped and counted."""
-    segment_candidates: int = 20_000
-    """A segment is closed at this many candidate rows ..."""
-    segment_seconds: float = 10.0
-    """... or at this age, and only then appears on disk."""
+    batch_candidates: int = 20_000
+    """Candidate rows that are written at a time; until then they are kept in memory as well."""
+    segment_bytes: int = 64 * 1024 * 1024
+    """A segment is closed at this size ..."""
+    segment_seconds: float = 60.0
+    """... or when its oldest request is this old, and only then appears. A crash loses what was not closed."""
+    keep_days: float = field(default=30.0, metadata=FROM_ZERO)
+    """Segments begun longer ago are deleted; 0 keeps them."""
+    keep_bytes: int = field(default=0, metadata=FROM_ZERO)
+    """The oldest segments are deleted while all together are larger; 0 is no limit."""
 
 
 @dataclass(frozen=True)

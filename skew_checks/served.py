@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_repo.errors import EventDataError
+from ranking_service.serving_log.crashes import crashed_writers
+from ranking_service.serving_log.places import ClosedSegment, closed_segments
 from ranking_service.serving_log.tables import MODEL_PREFIX
-from ranking_service.serving_log.writer import CANDIDATES, REQUESTS
 from skew_checks.verdict import Window
 
 COMPLETE = 0
@@ -34,22 +36,21 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Segment:
-    """The chosen requests of one bundle in one pair of the log's files."""
+    """The chosen requests of one bundle in one of the log's segments."""
 
-    folder: Path
-    name: str
+    files: ClosedSegment
     bundle_version: str
     head: pa.Table
     """A row per chosen request: the columns HEAD."""
 
     def requests(self) -> pa.Table:
         """All the log has of the chosen requests, in the head's order."""
-        table = _read(self.folder / REQUESTS / self.name)
+        table = _read(self.files.requests)
         return table.take(pc.index_in(self.head["served_id"], table["served_id"].combine_chunks()))
 
     def candidates(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of the chosen requests' candidates, as logged."""
-        table = _read(self.folder / CANDIDATES / self.name, columns)
+        table = _read(self.files.candidates, columns)
         return table.filter(pc.is_in(table["served_id"], self.head["served_id"].combine_chunks()))
 
     def keys(self, request_fields: Iterable[str]) -> pa.Table:
@@ -111,7 +112,7 @@ class Log:
     degraded: int
     """Requests in the window that were answered with replaced values, and so are not judged."""
     lost_segments: int
-    """Segments whose writer died halfway."""
+    """Open segments that were lost because their writer died."""
 
     @property
     def requests(self) -> int:
@@ -130,18 +131,22 @@ class Log:
 
 def read_log(folder: Path, window: Window) -> Log:
     """The window's requests; an absent log is an empty one. Raises EventDataError for a damaged file."""
-    names = sorted(path.name for path in (folder / REQUESTS).glob("*.parquet"))
     segments: list[Segment] = []
     degraded = 0
-    for name in names:
-        head = _in_window(_read(folder / REQUESTS / name, HEAD), window)
+    for files in closed_segments(folder, first=_day(window.start), last=_day(window.end)):
+        head = _in_window(_read(files.requests, HEAD), window)
         complete = pc.equal(head["level"], COMPLETE)
         degraded += len(head) - pc.sum(complete).as_py() if len(head) else 0
         head = head.filter(complete)
         for version in pc.unique(head["bundle_version"]).to_pylist():
             mine = head.filter(pc.equal(head["bundle_version"], version))
-            segments.append(Segment(folder, name, version, mine))
-    return Log(_sampled(segments, window.sample), degraded, _lost(folder, set(names)))
+            segments.append(Segment(files, version, mine))
+    return Log(_sampled(segments, window.sample), degraded, _lost(folder, window))
+
+
+def _day(instant: datetime | None) -> date | None:
+    """The UTC day whose folder holds requests of that instant."""
+    return None if instant is None else instant.astimezone(UTC).date()
 
 
 def _in_window(head: pa.Table, window: Window) -> pa.Table:
@@ -166,11 +171,13 @@ def _sampled(segments: list[Segment], sample: int | None) -> tuple[Segment, ...]
     return tuple(replace(part, head=part.head.filter(pa.array(mask))) for part, mask in pairs if mask.any())
 
 
-def _lost(folder: Path, names: set[str]) -> int:
-    """Candidates come first and requests after them: a segment of which only a part is there was cut off."""
-    halves = {path.stem for kind in (REQUESTS, CANDIDATES) for path in (folder / kind).glob("*.partial")}
-    orphans = {path.stem for path in (folder / CANDIDATES).glob("*.parquet") if path.name not in names}
-    return len(halves | orphans)
+def _lost(folder: Path, window: Window) -> int:
+    """Writers that died in the window; each lost what it had open."""
+    times = [datetime.fromisoformat(record.updated) for record in crashed_writers(folder)]
+    return sum(
+        (window.start is None or time >= window.start) and (window.end is None or time < window.end)
+        for time in times
+    )
 
 
 def _request_of(candidates: pa.Table, requests: pa.Table) -> pa.Array:
@@ -186,4 +193,4 @@ def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
                 raise EventDataError(f"{path} is no serving log: it lacks {', '.join(absent)}; move it away")
             return file.read(columns=list(columns) if columns else None)
     except (OSError, pa.ArrowInvalid) as error:
-        raise EventDataError(f"{path} is damaged ({error}); move it and its twin away") from error
+        raise EventDataError(f"{path} is damaged ({error}); move its segment away") from error

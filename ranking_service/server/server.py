@@ -17,8 +17,9 @@ from ranking_service.online.ranker import Ranker
 from ranking_service.online.start_up import open_ranker
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.wire import decode, encode
+from ranking_service.serving_log.counts import LogCounts
 from ranking_service.serving_log.tables import LoggedRanking
-from ranking_service.serving_log.writer import LogCounts, ServingLog
+from ranking_service.serving_log.writer import ServingLog
 from ranking_service.settings import ServiceSettings
 
 SERVICE = ranking_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
@@ -59,7 +60,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         ranking = self.ranker(request)
         response = encode(ranking, decode_micros=decode_micros)
         if self.log is not None:
-            self.log.offer(LoggedRanking(ranking, received))
+            self.log.offer(LoggedRanking(ranking, self.ranker.bundle.contract, received))
         return response
 
 
@@ -96,8 +97,7 @@ class RankingServer:
         workers = ThreadPoolExecutor(4, "rank")
         server = grpc.server(workers, maximum_concurrent_rpcs=64, options=[("grpc.so_reuseport", 0)])
         bound = _bind(server, host, port)
-        contract = ranker.bundle.contract
-        log = ServingLog.start(log_folder, contract, settings.log) if log_folder is not None else None
+        log = ServingLog.start(log_folder, settings.log) if log_folder is not None else None
         servicer = Servicer(ranker, log, settings)
         ranking_pb2_grpc.add_RankingServiceServicer_to_server(servicer, server)
         healths = health.HealthServicer()
