@@ -54,6 +54,7 @@ EDGES: dict[str, tuple[str, ...]] = {
     ),
     "grpc": (
         "ranking_service/client/client.py",
+        "ranking_service/server/messages.py",
         "ranking_service/server/security.py",
         "ranking_service/server/server.py",
         "ranking_service/server/tokens.py",

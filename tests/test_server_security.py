@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from feature_repo.errors import SettingError
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.callers import caller, label
+from ranking_service.server.messages import ReadableMessages
 from ranking_service.server.rate_limit import RateLimiter
 from ranking_service.server.security import (
     Certificates,
@@ -98,7 +99,7 @@ class Echo(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
 @asynccontextmanager
 async def echoing(security: SecuritySettings, store: TokenStore | None = None) -> AsyncIterator[int]:
     """The port of a server with these doors."""
-    interceptors = [TokenInterceptor(store)] if store is not None else []
+    interceptors = [*([TokenInterceptor(store)] if store is not None else []), ReadableMessages()]
     server = grpc.aio.server(interceptors=interceptors, options=message_limits(security))
     ranking_pb2_grpc.add_RankingServiceServicer_to_server(Echo(), server)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
@@ -385,6 +386,32 @@ def test_a_message_over_the_limit_is_refused_before_it_is_read(size: int) -> Non
             return await ask(channel, user="x" * size)
 
     assert run(steps).startswith("address:" if size < 50_000 else "RESOURCE_EXHAUSTED")
+
+
+@pytest.mark.parametrize("message", [b"\xff\xff\xff", b"\x12\x02\xff\xfe", b"\x0a\x7fshort"])
+def test_bytes_that_are_no_message_are_the_callers_mistake(message: bytes) -> None:
+    async def steps() -> list[tuple[str, str]]:
+        async with echoing(SecuritySettings()) as port, open_channel(port) as channel:
+            found = []
+            unary = channel.unary_unary("/marquee.ranking.v1.RankingService/Rank")
+            stream = channel.stream_stream("/marquee.ranking.v1.RankingService/RankStream")
+            for call in (unary(message, timeout=5), one_answer(stream([message], timeout=5))):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call
+                found.append((caught.value.code().name, caught.value.details().partition(":")[0]))
+            found.append((await ask(channel), ""))
+            return found
+
+    refused = ("INVALID_ARGUMENT", "request")
+    unary, streamed, (still, _) = run(steps)
+    assert (unary, streamed) == (refused, refused)
+    assert still.startswith("address:")
+
+
+async def one_answer(call: Any) -> Any:
+    async for answer in call:
+        return answer
+    return None
 
 
 def test_callers_behind_one_address_are_one_and_labels_stay_few() -> None:
