@@ -8,7 +8,10 @@ MarqueeError
 │   └── FeatureSourceError  a file that features are read from is missing or damaged
 ├── TrainingDataError     a training set cannot be made, or would not be what it claims
 ├── BundleError           a model bundle is damaged, or does not fit the registry or the rows in Redis
+│   └── BundleStoreError    the place that keeps bundles cannot be read or written now
 ├── OnlineStoreError      Redis cannot be reached in time, or answers nonsense
+├── OverloadedError       more requests than the server, or a client's share of it, takes
+├── TooLateError          too little of the caller's time is left to answer
 └── RequestError          a ranking request is wrong; names the field
 """
 
@@ -47,8 +50,24 @@ class BundleError(MarqueeError):
     """A model bundle is damaged, or does not fit the registry or the rows in Redis."""
 
 
+class BundleStoreError(BundleError):
+    """The place that keeps bundles cannot be read or written now; trying again may help."""
+
+
 class OnlineStoreError(MarqueeError):
     """Redis cannot be reached in time, or answers nonsense."""
+
+
+class OverloadedError(MarqueeError):
+    """More requests than the server, or a client's share of it, takes."""
+
+    def __init__(self, problem: str, *, retry_after_seconds: float) -> None:
+        super().__init__(problem)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooLateError(MarqueeError):
+    """Too little of the caller's time is left to answer."""
 
 
 class RequestError(MarqueeError):

@@ -68,10 +68,15 @@ def read_settings(path: Path | None) -> ServiceSettings:
         raise SettingError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SettingError(f"{path} is not TOML: {error}") from error
+    return settings_of(raw, str(path))
+
+
+def settings_of(raw: Mapping[str, Any], where: str = "settings") -> ServiceSettings:
+    """The settings of plain tables, such as `dataclasses.asdict` makes of settings; raises as `read_settings`."""
     problems: list[str] = []
     settings: ServiceSettings = _table(ServiceSettings, raw, "", problems)
     if problems:
-        raise SettingError(f"{path}: {'; '.join(problems)}")
+        raise SettingError(f"{where}: {'; '.join(problems)}")
     return settings
 
 

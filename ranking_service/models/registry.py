@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from feature_repo.errors import BundleError, MissingInputError
+from feature_repo.errors import BundleError, BundleStoreError, MissingInputError
 from feature_repo.workspace import Workspace
 from ranking_service import bundle
 from ranking_service.bundle import MANIFEST_FILE, PROMOTIONS, Bundle
@@ -178,7 +178,7 @@ class Registry:
                 fs.FileSelector(place, allow_not_found=True)
             )
         except OSError as error:
-            raise BundleError(f"{self.where} cannot be read: {error}") from error
+            raise BundleStoreError(f"{self.where} cannot be read: {error}") from error
         return found
 
     def _info(self, names: list[str]) -> list[fs.FileInfo]:
@@ -187,7 +187,7 @@ class Registry:
                 [f"{self.root}/{name}" for name in names]
             )
         except OSError as error:
-            raise BundleError(f"{self.where} cannot be read: {error}") from error
+            raise BundleStoreError(f"{self.where} cannot be read: {error}") from error
         return found
 
 

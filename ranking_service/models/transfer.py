@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from feature_repo.errors import BundleError
+from feature_repo.errors import BundleError, BundleStoreError
 from ranking_service import bundle
 from ranking_service.bundle import MANIFEST_FILE
 
@@ -22,7 +22,7 @@ def read_bytes(filesystem: fs.FileSystem, path: str) -> bytes:
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; publish the bundle again or choose another") from None
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
+        raise BundleStoreError(f"{path} cannot be read: {error}") from error
     return content
 
 
@@ -38,7 +38,7 @@ def write_whole(filesystem: fs.FileSystem, path: str, content: bytes) -> None:
             with filesystem.open_output_stream(path) as file:
                 file.write(content)
     except OSError as error:
-        raise BundleError(f"{path} cannot be written: {error}") from error
+        raise BundleStoreError(f"{path} cannot be written: {error}") from error
 
 
 def copy_bundle(filesystem: fs.FileSystem, source: str, folder: Path) -> Path:
@@ -49,6 +49,13 @@ def copy_bundle(filesystem: fs.FileSystem, source: str, folder: Path) -> Path:
     manifest = read_bytes(filesystem, f"{source}/{MANIFEST_FILE}")
     if _is_whole(folder, manifest):
         return folder
+    try:
+        return _copied(filesystem, source, folder, manifest)
+    except OSError as error:
+        raise BundleStoreError(f"{source} cannot be copied to {folder}: {error}") from error
+
+
+def _copied(filesystem: fs.FileSystem, source: str, folder: Path, manifest: bytes) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
     try:
@@ -71,7 +78,7 @@ def _placed(copied: Path, folder: Path, manifest: bytes) -> Path:
         copied.rename(folder)
     except OSError as error:
         if not _is_whole(folder, manifest):
-            raise BundleError(f"{folder} cannot be written: {error}") from error
+            raise BundleStoreError(f"{folder} cannot be written: {error}") from error
     return folder
 
 
