@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +13,70 @@ from feature_repo.transforms import TRANSFORMS
 from ranking_service.contract import Contract, Field, ModelFeature
 
 
-def assemble(columns: Columns, contract: Contract) -> npt.NDArray[np.float32]:
+@dataclass(frozen=True)
+class Prepared:
+    """Columns of the matrix that are known before the request: `fill` and `encode` have been done."""
+
+    places: npt.NDArray[np.intp]
+    """int [k]: columns of the matrix."""
+    values: npt.NDArray[np.float32]
+    """float32 [rows, k]."""
+
+
+def assemble(
+    columns: Columns, contract: Contract, prepared: Sequence[Prepared] = ()
+) -> npt.NDArray[np.float32]:
     """Turn raw columns (stored features and request fields, all of one length) into the model's matrix.
 
     Missing stored and request values take their declared defaults, the request-time transforms run in the
-    contract's order on the result, text becomes dictionary codes.
+    contract's order on the result, text becomes dictionary codes. What is `prepared` is taken as it is.
 
     Returns float32 [rows, features] in the contract's order; NaN is missing.
     """
-    return matrix(with_transforms(columns, contract), contract)
+    filled = with_transforms(columns, contract)
+    rest = np.ones(len(contract.features), np.bool_)
+    for block in prepared:
+        rest[block.places] = False
+    places = np.flatnonzero(rest).tolist()
+    encoded = [encode(filled[contract.features[place].name], contract.features[place]) for place in places]
+    rows = len(prepared[0].values) if prepared else len(encoded[0])
+    result = np.empty((rows, len(contract.features)), np.float32)
+    for block in prepared:
+        result[:, block.places] = block.values
+    for place, column in zip(places, encoded, strict=True):
+        result[:, place] = column
+    return result
 
 
-def with_transforms(columns: Columns, contract: Contract) -> dict[str, Column]:
+class Filled(Mapping[str, Column]):
+    """Columns with defaults in the place of what is missing; a column is filled when it is first looked at."""
+
+    def __init__(self, columns: Columns, contract: Contract) -> None:
+        self._columns = columns
+        self._fields = contract.raw_fields
+        self._filled: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._filled:
+            self._filled[name] = fill(self._columns[name], self._fields[name])
+        return self._filled[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._fields, **self._filled})
+
+    def __len__(self) -> int:
+        return len({**self._fields, **self._filled})
+
+    def add(self, outputs: Columns, fields: Sequence[Field]) -> None:
+        """The outputs of a transform, filled."""
+        self._filled |= {field.name: fill(outputs[field.name], field) for field in fields}
+
+
+def with_transforms(columns: Columns, contract: Contract) -> Filled:
     """The columns with defaults filled in, and the outputs of every transform beside them."""
-    stored = [field for view in contract.views for field in view.fields]
-    filled = {field.name: fill(columns[field.name], field) for field in (*stored, *contract.request_fields)}
+    filled = Filled(columns, contract)
     for plan in contract.transforms:
-        outputs = TRANSFORMS[plan.name](filled)
-        filled |= {field.name: fill(outputs[field.name], field) for field in plan.fields}
+        filled.add(TRANSFORMS[plan.name](filled), plan.fields)
     return filled
 
 
@@ -41,15 +88,6 @@ def fill(column: Column, field: Field) -> Column:
     if not missing.any():
         return column
     return np.where(missing, field.default, column)
-
-
-def matrix(filled: Mapping[str, Column], contract: Contract) -> npt.NDArray[np.float32]:
-    """Stack the model's features: float32 [rows, features]."""
-    columns = [encode(filled[feature.name], feature) for feature in contract.features]
-    result = np.empty((len(columns[0]), len(columns)), np.float32)
-    for index, column in enumerate(columns):
-        result[:, index] = column
-    return result
 
 
 def encode(column: Column, feature: ModelFeature) -> Array:

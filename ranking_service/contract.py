@@ -93,6 +93,12 @@ class Contract:
     def feature_names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
 
+    @cached_property
+    def raw_fields(self) -> dict[str, Field]:
+        """Stored features and request fields by name."""
+        stored = [field for view in self.views for field in view.fields]
+        return {field.name: field for field in (*stored, *self.request_fields)}
+
     def view(self, name: str) -> ViewPlan:
         return next(view for view in self.views if view.name == name)
 

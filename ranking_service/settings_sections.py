@@ -131,6 +131,8 @@ class ShadowSettings:
     """A version or a folder; empty is none."""
     share: float = field(default=0.1, metadata=SHARE)
     """Of requests, chosen by user as the log's sample is."""
+    queue_requests: int = 64
+    """Requests that may wait to be scored a second time; further ones are dropped and counted."""
 
 
 @dataclass(frozen=True)

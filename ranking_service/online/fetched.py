@@ -1,15 +1,29 @@
-"""What one fetch brings: raw columns by kind of entity, and how each view's row was found."""
+"""What one fetch brings: raw columns by kind of entity, and where each view's rows come from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Column, Columns, take
-from materialization.data_plane.online.batched_fetch import Presence
+from ranking_service.assemble import Prepared
+
+
+class Origin(IntEnum):
+    """Where one row of one view comes from; the first three are those of the feature store's own answer."""
+
+    FOUND = 0
+    NOT_FOUND = 1
+    EXPIRED = 2
+    """There is a row, but it is older than the view's ttl; its values are not used."""
+    LAST_KNOWN = 3
+    """The store did not answer; an earlier answer took its place."""
+    UNREAD = 4
+    """The store did not answer, and nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -17,14 +31,14 @@ class ViewRows:
     """How one view's rows were found."""
 
     presence: npt.NDArray[np.int8]
-    """int8 [rows] of `Presence`."""
+    """int8 [rows] of `Origin`."""
     event_timestamps: npt.NDArray[np.float64]
     """float64 [rows], Unix seconds; NaN where there is no row."""
 
     @property
     def usable(self) -> npt.NDArray[np.bool_]:
         """bool [rows]."""
-        usable: npt.NDArray[np.bool_] = self.presence == Presence.FOUND
+        usable: npt.NDArray[np.bool_] = (self.presence == Origin.FOUND) | (self.presence == Origin.LAST_KNOWN)
         return usable
 
 
@@ -42,6 +56,40 @@ NO_ROWS = EntityRows({}, {})
 
 
 @dataclass(frozen=True)
+class DegradedView:
+    """A view that the feature store did not answer for."""
+
+    view: str
+    level: int
+    """1 last-known rows took its place, 2 declared defaults did."""
+    last_known_candidates: int
+    """Candidates that got a last-known row."""
+    oldest_seconds: float
+    """The longest that one of these rows has not been confirmed."""
+
+
+class Slate(Mapping[str, Column]):
+    """Columns of several kinds of entity at one length; a column is made when it is first looked at."""
+
+    def __init__(self, user: Columns, others: Sequence[Columns], count: int) -> None:
+        self._user = user
+        self._others = others
+        self._count = count
+
+    def __getitem__(self, name: str) -> Column:
+        for columns in self._others:
+            if name in columns:
+                return columns[name]
+        return take(self._user[name], np.zeros(self._count, np.intp))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._user, *(name for columns in self._others for name in columns)])
+
+    def __len__(self) -> int:
+        return len(self._user) + sum(map(len, self._others))
+
+
+@dataclass(frozen=True)
 class Fetched:
     """Everything stored about a user and n candidates, in the candidates' order."""
 
@@ -52,26 +100,36 @@ class Fetched:
     """n rows."""
     pair: EntityRows = field(default=NO_ROWS)
     """n rows: this user with each item."""
+    prepared: tuple[Prepared, ...] = ()
+    """Columns of the matrix that come with the rows."""
+    degraded: tuple[DegradedView, ...] = ()
+    """Views that the store did not answer for; empty when it answered for all."""
+    reason: str = ""
+    """Why any is."""
+    cached_candidates: int = 0
+    """Candidates whose item rows were in memory, and current."""
 
-    def slate(self) -> dict[str, Column]:
-        """All stored columns at length n; the user's row stands in every one of them."""
-        first = np.zeros(self.candidate_count, np.intp)
-        user = {name: take(column, first) for name, column in self.user.columns.items()}
-        return {**user, **self.item.columns, **self.pair.columns}
+    def slate(self, context: Columns) -> Slate:
+        """All columns at length n, the request's own included; the user's row stands in every one of them."""
+        return Slate(self.user.columns, (context, self.item.columns, self.pair.columns), self.candidate_count)
 
     def missing_counts(self) -> dict[str, int]:
         """Candidates without a usable row, by view; views that lack none are left out."""
-        counts = {name: int((~rows).sum()) for name, rows in self._usable_rows()}
-        return {name: count for name, count in counts.items() if count}
+        return {name: int(count) for name, count in self._missing()[0].items() if count}
 
     def incomplete_candidates(self) -> int:
         """Candidates that lack a usable row of at least one view."""
-        incomplete = np.zeros(self.candidate_count, np.bool_)
-        for _, rows in self._usable_rows():
-            incomplete |= ~rows
-        return int(incomplete.sum())
+        return self._missing()[1]
 
-    def _usable_rows(self) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-        shape = (self.candidate_count,)
-        views = [view for rows in (self.user, self.item, self.pair) for view in rows.views.items()]
-        return [(name, np.broadcast_to(rows.usable, shape)) for name, rows in views]
+    def _missing(self) -> tuple[dict[str, int], int]:
+        counts: dict[str, int] = {}
+        incomplete = np.zeros(self.candidate_count, np.bool_)
+        for rows in (self.user, self.item, self.pair):
+            for name, view in rows.views.items():
+                usable = view.usable
+                if usable.all():
+                    continue
+                missing = np.broadcast_to(~usable, incomplete.shape)
+                counts[name] = int(np.count_nonzero(missing))
+                incomplete |= missing
+        return counts, int(np.count_nonzero(incomplete))

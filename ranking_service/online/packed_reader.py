@@ -1,79 +1,232 @@
-"""Reads the packed rows of one contract: the user, the items, and the user with each item, in one round trip."""
+"""Reads the packed rows of one contract: the user, the items that are not in memory, and the user with each item.
+
+One round trip. When Redis does not answer in time, what it last said takes its place, and the answer says so.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
-from feature_repo.columns import Column, Ragged
 from feature_repo.errors import BundleError, OnlineStoreError
-from materialization.data_plane.online.batched_fetch import BatchedFetch, FetchedView, Presence, ViewRead
-from materialization.data_plane.online.link import HashRead, RedisLink
+from materialization.data_plane.online.batched_fetch import (
+    BatchedFetch,
+    DeadlineLink,
+    FetchedView,
+    ViewRead,
+)
+from materialization.data_plane.online.link import HashRead
+from materialization.data_plane.online.pipelined import PipelinedLink
 from materialization.data_plane.rows.keys import ViewKeys, text_entities
-from materialization.data_plane.rows.layout import Layout
-from materialization.data_plane.rows.reading import Rows
-from ranking_service.contract import Contract, Field, ViewPlan
-from ranking_service.online.fetched import EntityRows, Fetched, ViewRows
+from ranking_service.assemble import Prepared
+from ranking_service.contract import Contract, ViewPlan
+from ranking_service.online.blocks import BlockPlan, Blocks, layout_of
+from ranking_service.online.breaker import Breaker
+from ranking_service.online.degrade import degraded_views, last_known
+from ranking_service.online.fetched import Fetched, Origin
+from ranking_service.online.item_cache import ItemCache
+from ranking_service.online.item_table import ABSENT, ItemTable, Slots
+from ranking_service.online.last_known import LastKnownUsers
+from ranking_service.settings import ServiceSettings
 
-USER, ITEM = "user_id", "item_id"
+USER, ITEM, READ_ITEM = "user_id", "item_id", "read item_id"
 KINDS = (frozenset({USER}), frozenset({ITEM}), frozenset({USER, ITEM}))
 """Join keys of the views a request can read: the user's, the items', the pairs'."""
+ITEMS_AT_ONCE = 500
 
 
-@dataclass(frozen=True)
+@dataclass
 class PackedReader:
-    """Thread-safe."""
+    """Belongs to one event loop."""
 
-    link: RedisLink
-    project: str
+    contract: Contract
+    link: DeadlineLink
+    settings: ServiceSettings
     plan: BatchedFetch
-    views: tuple[ViewPlan, ...]
+    """All views; the items' take their ids from READ_ITEM."""
+    without_items: BatchedFetch
+    only_items: BatchedFetch
+    kinds: tuple[BlockPlan, BlockPlan, BlockPlan]
+    """The user's views, the items', the pairs'."""
+    cache: ItemCache
+    breaker: Breaker
+    users: LastKnownUsers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.users = LastKnownUsers(self.kinds[2], self.settings.cache.users)
 
     @classmethod
-    def compile(cls, contract: Contract, link: RedisLink) -> PackedReader:
+    def compile(cls, contract: Contract, link: DeadlineLink, settings: ServiceSettings) -> PackedReader:
         """Raises BundleError naming every view with join keys that a ranking request does not have."""
         check_join_keys(contract)
-        reads = tuple(
-            ViewRead(
-                name=view.name,
-                keys=ViewKeys(contract.project, view.name, view.join_keys),
-                layout=Layout.of((field.name, field.value_type) for field in view.fields),
-                request_columns=view.join_keys,
-                ttl_seconds=view.ttl_seconds,
-            )
-            for view in contract.views
+        plan = BatchedFetch(tuple(_view_read(contract, view) for view in contract.views))
+        others = tuple(read for read in plan.views if READ_ITEM not in read.request_columns)
+        user, item, pair = (
+            BlockPlan(contract, tuple(view for view in contract.views if set(view.join_keys) == kind))
+            for kind in KINDS
         )
-        return cls(link, contract.project, BatchedFetch(reads), contract.views)
+        table = ItemTable(item, max(settings.cache.items, 4 * settings.candidate_limit))
+        prefixes = tuple(keys_of(contract, view).prefix + b"s" for view in item.views)
+        return cls(
+            contract,
+            link,
+            settings,
+            plan,
+            BatchedFetch(others, plan.layouts),
+            BatchedFetch(tuple(read for read in plan.views if read not in others), plan.layouts),
+            (user, item, pair),
+            ItemCache(table, prefixes),
+            Breaker(settings.breaker),
+        )
 
-    def fetch(self, user_id: str, item_ids: Sequence[str], *, at: float) -> Fetched:
-        """`at` is the request's time in Unix seconds, against which ttl counts. Raises OnlineStoreError."""
+    async def fetch(self, user_id: str, item_ids: Sequence[str], *, at: float, seconds: float) -> Fetched:
+        """Everything about a user and candidates; what was not read within `seconds` is degraded.
+
+        `at` is the request's time in Unix seconds, against which ttl counts.
+        """
+        slots, current = self.cache.find(item_ids)
+        missed = [item_ids[place] for place in np.flatnonzero(~current).tolist()]
+        until = time.monotonic() + seconds
+        try:
+            self.breaker.check()
+            user, pairs = await self._read(user_id, item_ids, missed, seconds)
+            slots = await self._slots(item_ids, until)
+        except OnlineStoreError as error:
+            return self._degraded(user_id, item_ids, at=at, reason=str(error))
+        fetched = self._fetched(user, slots, pairs, at)
+        return replace(fetched, cached_candidates=len(item_ids) - len(missed))
+
+    async def read_items(self, item_ids: Sequence[str]) -> None:
+        """Into the cache, off the request path. Raises OnlineStoreError."""
+        self.breaker.check()
+        await self._asked(self.only_items, {}, list(item_ids), self.settings.redis.timeout_seconds)
+
+    async def run(self) -> None:
+        """Whatever goes on between requests; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.breaker.probe(self.probe))
+            tasks.create_task(self.cache.run(self.read_items))
+
+    async def warm_up(self, seconds: float) -> list[str]:
+        """Fill the cache for so long; some of the items that are in it then. Raises OnlineStoreError."""
+        if isinstance(self.link, PipelinedLink) and self.cache.channel is not None and self.kinds[1].views:
+            await self.cache.fill(self.link, self.read_items, seconds=seconds)
+        return list(islice(self.cache.table.slots, ITEMS_AT_ONCE))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.link.close()
+
+    async def probe(self) -> None:
+        """Raises OnlineStoreError when Redis does not answer."""
+        await self.link.fields(self.plan.views[0].keys.schemas, seconds=self.settings.redis.timeout_seconds)
+
+    def reads(self, user_id: str, item_ids: Sequence[str]) -> tuple[list[bytes], list[HashRead]]:
+        """Keys of the strings and of the hashes' fields of a request without anything in memory."""
+        items = text_entities(item_ids)
+        return self.plan.reads({USER: text_entities([user_id]), ITEM: items, READ_ITEM: items})
+
+    async def _read(
+        self, user_id: str, item_ids: Sequence[str], missed: list[str], seconds: float
+    ) -> tuple[Blocks, Blocks]:
+        """One round trip: the user's rows and the pairs'; the missed items' go to the cache."""
+        plan = self.plan if missed else self.without_items
         entities = {USER: text_entities([user_id]), ITEM: text_entities(item_ids)}
-        found = self.plan.fetch(self.link, entities, at=at)
-        groups = [_entity_rows(self._keyed_by(kind), found) for kind in KINDS]
-        return Fetched(len(item_ids), *groups)
+        found = await self._asked(plan, entities, missed, seconds)
+        user, _, pair = self.kinds
+        user_blocks, pair_blocks = _blocks(user, found, 1), _blocks(pair, found, len(item_ids))
+        self.users.keep(user_id, user_blocks, item_ids, pair_blocks, now=time.monotonic())
+        return user_blocks, pair_blocks
 
-    def has_rows(self) -> bool | None:
-        """Whether Redis holds a row of the project; None when a short look did not tell. Raises OnlineStoreError."""
-        looks = [self.link.holds_key_like(read.keys.all_rows) for read in self.plan.views]
-        return True if True in looks else None if None in looks else False
+    async def _asked(
+        self, plan: BatchedFetch, entities: dict[str, list[bytes]], missed: list[str], seconds: float
+    ) -> dict[str, FetchedView]:
+        """What Redis says; the missed items' rows are kept."""
+        with self.cache.reading() as watch:
+            try:
+                found = await plan.fetch_within(
+                    self.link, {**entities, READ_ITEM: text_entities(missed)}, seconds=seconds
+                )
+            except OnlineStoreError as error:
+                self.breaker.failed(str(error))
+                raise
+            self.breaker.succeeded()
+            items = self.kinds[1]
+            if missed and items.views:
+                self.cache.keep(missed, items.blocks(found), watch)
+        return found
 
-    def older_views(self) -> list[str]:
-        """Views whose rows in Redis were all written under other definitions. Raises OnlineStoreError."""
-        written = {read.name: self.link.fields(read.keys.schemas) for read in self.plan.views}
-        return [
-            read.name
-            for read in self.plan.views
-            if written[read.name] and read.layout.fingerprint.hex().encode() not in written[read.name]
+    async def _slots(self, item_ids: Sequence[str], until: float) -> Slots:
+        """Where the items lie now; other requests may have pushed some out while this one waited."""
+        slots = self.cache.table.find(item_ids)
+        while self.kinds[1].views and (slots == ABSENT).any():
+            left = until - time.monotonic()
+            if left <= 0:
+                raise OnlineStoreError("the cache has no room for all requests at once; raise cache.items")
+            gone = [item_ids[place] for place in np.flatnonzero(slots == ABSENT).tolist()]
+            await self._asked(self.only_items, {}, gone, left)
+            slots = self.cache.table.find(item_ids)
+        return slots
+
+    def _fetched(self, user: Blocks, slots: Slots, pairs: Blocks, at: float) -> Fetched:
+        """Rows past their ttl count as nothing; the matrix columns that are known come along."""
+        user_plan, item_plan, pair_plan = self.kinds
+        items, prepared = self.cache.table.take(slots)
+        gone = item_plan.expired(items, at)
+        if gone.any():
+            items = item_plan.without(items, gone, Origin.EXPIRED)
+            prepared = np.where(gone[:, item_plan.model_views], item_plan.blank_prepared, prepared)
+        user, pairs = _unexpired(user_plan, user, at), _unexpired(pair_plan, pairs, at)
+        of_user = user_plan.prepared(user)
+        return Fetched(
+            len(slots),
+            user_plan.entity_rows(user),
+            item_plan.entity_rows(items),
+            pair_plan.entity_rows(pairs),
+            prepared=(
+                Prepared(user_plan.model_places, np.broadcast_to(of_user, (len(slots), of_user.shape[1]))),
+                Prepared(item_plan.model_places, prepared),
+                Prepared(pair_plan.model_places, pair_plan.prepared(pairs)),
+            ),
+        )
+
+    def _degraded(self, user_id: str, item_ids: Sequence[str], *, at: float, reason: str) -> Fetched:
+        """From what is known, however old it may be by the settings."""
+        now = time.monotonic()
+        since = now - self.settings.levels.last_known_seconds
+        table = self.cache.table
+        slots, current = self.cache.find(item_ids)
+        slots = np.where(current | (table.confirmed[slots] >= since), slots, ABSENT)
+        known = self.users.known(user_id, since=since)
+        user = known.user if known is not None else self.kinds[0].blank
+        pairs = self.users.pairs(known, item_ids)
+        fetched = self._fetched(user, slots, pairs, at)
+        ages = np.where(current, 0.0, now - table.confirmed[slots])
+        user_age = now - known.read_at if known is not None else 0.0
+        rows = [
+            last_known(fetched.user),
+            fetched.item if current.all() else last_known(fetched.item, stale=~current),
+            last_known(fetched.pair),
         ]
-
-    def plain_reads(self, user_id: str, item_ids: Sequence[str]) -> tuple[list[bytes], list[HashRead]]:
-        """Keys of the strings and of the hashes' fields that `fetch` reads: a benchmark's floor."""
-        return self.plan.reads({USER: text_entities([user_id]), ITEM: text_entities(item_ids)})
-
-    def _keyed_by(self, kind: frozenset[str]) -> list[ViewPlan]:
-        return [view for view in self.views if set(view.join_keys) == kind]
+        unread = [
+            *degraded_views(rows[0], len(slots), np.array([user_age])),
+            *degraded_views(rows[1], len(slots), ages),
+            *degraded_views(rows[2], len(slots), np.full(len(slots), user_age)),
+        ]
+        return replace(
+            fetched,
+            user=rows[0],
+            item=rows[1],
+            pair=rows[2],
+            degraded=tuple(unread),
+            reason=reason,
+            cached_candidates=int(np.count_nonzero(current)),
+        )
 
 
 def check_join_keys(contract: Contract) -> None:
@@ -86,37 +239,20 @@ def check_join_keys(contract: Contract) -> None:
         )
 
 
-def _entity_rows(views: Sequence[ViewPlan], found: dict[str, FetchedView]) -> EntityRows:
-    columns: dict[str, Column] = {}
-    rows: dict[str, ViewRows] = {}
-    for view in views:
-        fetched = found[view.name]
-        times = fetched.event_micros / 1e6
-        times[fetched.presence == Presence.NOT_FOUND] = np.nan
-        rows[view.name] = ViewRows(fetched.presence, times)
-        columns |= _columns(view, fetched.rows)
-    return EntityRows(columns, rows)
+def _view_read(contract: Contract, view: ViewPlan) -> ViewRead:
+    """Without ttl, which counts when rows are used, not when they are read."""
+    columns = (READ_ITEM,) if view.join_keys == (ITEM,) else view.join_keys
+    return ViewRead(view.name, keys_of(contract, view), layout_of(view), columns)
 
 
-def _columns(view: ViewPlan, rows: Rows) -> dict[str, Column]:
-    """In the order of the view's fields; FLOAT columns are views of one block."""
-    for box in rows.boxes():
-        field = view.fields[box.column]
-        raise OnlineStoreError(
-            f"feature {view.name}:{field.name} is {field.value_type} in the contract, but Redis holds a value of "
-            "another type; materialize the view again"
-        )
-    floats = iter(rows.floats.astype(np.float64).T)
-    return {
-        field.name: next(floats) if field.value_type == "FLOAT" else _column(field, rows)
-        for field in view.fields
-    }
+def keys_of(contract: Contract, view: ViewPlan) -> ViewKeys:
+    return ViewKeys(contract.project, view.name, view.join_keys)
 
 
-def _column(field: Field, rows: Rows) -> Column:
-    column = rows.layout.columns[rows.layout.places[field.name]]
-    if field.is_list:
-        lists = rows.lists(column)
-        values = lists.values if field.value_type == "STRING_LIST" else lists.values.astype(np.float64)
-        return Ragged(lists.offsets, values, np.arange(len(rows)))
-    return rows.texts(column) if field.is_text else rows.numbers(column)
+def _blocks(plan: BlockPlan, found: dict[str, FetchedView], rows: int) -> Blocks:
+    return plan.blocks(found) if plan.views else plan.blank.take(np.zeros(rows, np.intp))
+
+
+def _unexpired(plan: BlockPlan, blocks: Blocks, at: float) -> Blocks:
+    gone = plan.expired(blocks, at)
+    return plan.without(blocks, gone, Origin.EXPIRED) if gone.any() else blocks

@@ -1,7 +1,8 @@
-"""The online pipeline on one screen: fetch, assemble, score, order, explain."""
+"""The online pipeline on one screen: fetch, assemble, score, order, explain; each within the request's time."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,15 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Columns
+from feature_repo.errors import OnlineStoreError, TooLateError
 from ranking_service.assemble import assemble
 from ranking_service.bundle import Bundle
 from ranking_service.online.explain import Explanation, explain
 from ranking_service.online.feature_reader import FeatureReader
 from ranking_service.online.fetched import Fetched
+from ranking_service.online.model_free import ModelFreeOrder
+from ranking_service.online.pace import Pace
 from ranking_service.online.request import RankRequest
+from ranking_service.settings import ServiceSettings
 
-COMPLETE = 0
-"""Level of an answer made from the features as stored."""
+COMPLETE, LAST_KNOWN, DEFAULTS, MODEL_FREE = range(4)
+"""Levels of an answer; DESIGN.md says what they mean."""
+SCORED_AT_ONCE = 512
+"""Candidates; between such steps other requests get their turn, and the time is looked at."""
+EXPLAINED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -28,62 +36,154 @@ class Ranking:
     request: RankRequest
     bundle_version: str
     level: int
+    reason: str
+    """Why the level is not 0."""
     order: npt.NDArray[np.intp]
     """int [candidates]: candidate positions, best first."""
     scores: npt.NDArray[np.float32]
-    """float32 [candidates], in the request's order."""
+    """float32 [candidates], in the request's order; NaN at level 3."""
     returned: int
     """How many of `order` the caller asked for."""
     fetched: Fetched
     context: Columns
     """The request fields, before defaults."""
-    model_input: npt.NDArray[np.float32]
-    """float32 [candidates, features]."""
+    model_input: npt.NDArray[np.float32] | None
+    """float32 [candidates, features]; None at level 3."""
     explanations: tuple[Explanation, ...]
     """One per returned item, best first; empty unless asked for."""
+    explanation_skipped: bool
+    """Asked for, but there was no time."""
     micros: dict[str, int]
     """Microseconds by stage."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ranker:
-    """Ranks with one bundle; thread-safe."""
+    """Ranks with one bundle; belongs to one event loop."""
 
     bundle: Bundle
     reader: FeatureReader
-    explained_features: int = 10
+    settings: ServiceSettings
+    model_free: ModelFreeOrder = field(default_factory=ModelFreeOrder)
+    scoring: Pace = field(default_factory=Pace)
+    explaining: Pace = field(default_factory=Pace)
+    _running: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def __call__(self, request: RankRequest) -> Ranking:
-        """Raises OnlineStoreError when the features cannot be read in time."""
-        contract = self.bundle.contract
+    async def __call__(self, request: RankRequest, *, deadline: float) -> Ranking:
+        """`deadline` is when the caller stops waiting, in `time.monotonic` seconds.
+
+        Raises OnlineStoreError when the answer would be worse than the settings allow, TooLateError when there is
+        no time for any.
+        """
         watch = Stopwatch()
-        fetched = self.reader.fetch(request.user_id, request.candidate_ids, at=request.request_timestamp)
+        fetched = await self._fetch(request, deadline)
         watch.lap("fetch")
-        context = request.columns(contract)
-        model_input = assemble({**fetched.slate(), **context}, contract)
-        watch.lap("assemble")
-        scores = self.bundle.booster.inplace_predict(model_input)
+        context = request.columns(self.bundle.contract)
+        level = self._level(fetched)
+        scores, model_input = None, None
+        if level < MODEL_FREE:
+            model_input = assemble(fetched.slate(context), self.bundle.contract, fetched.prepared)
+            watch.lap("assemble")
+            scores = await self._scores(model_input, deadline)
         watch.lap("score")
-        order = np.argsort(-scores, kind="stable")
+        if scores is None:
+            level = self._allowed(MODEL_FREE, fetched.reason or "too little time is left for scoring")
+        order = np.argsort(-scores, kind="stable") if scores is not None else self.model_free(fetched)
         returned = min(request.limit or len(order), len(order))
         watch.lap("order")
-        explanations: tuple[Explanation, ...] = ()
+        explanations: tuple[Explanation, ...] | None = ()
         if request.explain:
-            explanations = explain(self.bundle, model_input[order[:returned]], self.explained_features)
+            explained = (
+                model_input[order[:returned]] if scores is not None and model_input is not None else None
+            )
+            explanations = await self._explanations(explained, deadline)
         watch.lap("explain")
         return Ranking(
             request=request,
             bundle_version=self.bundle.version,
-            level=COMPLETE,
+            level=level,
+            reason=fetched.reason or ("too little time for scoring" if level == MODEL_FREE else ""),
             order=order,
-            scores=scores,
+            scores=scores if scores is not None else np.full(len(order), np.nan, np.float32),
             returned=returned,
             fetched=fetched,
             context=context,
-            model_input=model_input,
-            explanations=explanations,
+            model_input=model_input if scores is not None else None,
+            explanations=explanations or (),
+            explanation_skipped=explanations is None,
             micros=watch.micros,
         )
+
+    async def _fetch(self, request: RankRequest, deadline: float) -> Fetched:
+        """Leaves the model its time."""
+        expected = self.scoring.expected(len(request.candidate_ids))
+        seconds = min(self.settings.budget.feature_seconds, deadline - time.monotonic() - expected)
+        if seconds <= 0:
+            raise TooLateError("no time is left to read features; allow more, or send fewer candidates")
+        return await self.reader.fetch(
+            request.user_id, request.candidate_ids, at=request.request_timestamp, seconds=seconds
+        )
+
+    def _level(self, fetched: Fetched) -> int:
+        """Raises OnlineStoreError where it is not allowed. With every value a default, the model has no say."""
+        if not fetched.degraded:
+            return COMPLETE
+        level = max(view.level for view in fetched.degraded)
+        views = len(fetched.user.views) + len(fetched.item.views) + len(fetched.pair.views)
+        nothing = len(fetched.degraded) == views and not any(
+            view.last_known_candidates for view in fetched.degraded
+        )
+        return self._allowed(MODEL_FREE if nothing else level, fetched.reason)
+
+    def _allowed(self, level: int, reason: str) -> int:
+        if level > self.settings.levels.lowest:
+            raise OnlineStoreError(f"only an answer of level {level} is possible, {reason}")
+        return level
+
+    async def _scores(
+        self, model_input: npt.NDArray[np.float32], deadline: float
+    ) -> npt.NDArray[np.float32] | None:
+        """float32 [rows]; None when that does not fit into the time."""
+        until = min(deadline, time.monotonic() + self.settings.budget.scoring_seconds)
+        parts: list[npt.NDArray[np.float32]] = []
+        for start in range(0, len(model_input), SCORED_AT_ONCE):
+            began = time.monotonic()
+            if began + self.scoring.expected(len(model_input) - start) > until:
+                return None
+            if parts:
+                await asyncio.sleep(0)
+                began = time.monotonic()
+            rows = model_input[start : start + SCORED_AT_ONCE]
+            parts.append(self.bundle.booster.inplace_predict(rows))
+            self.scoring.took(time.monotonic() - began, len(rows))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    async def _explanations(
+        self, rows: npt.NDArray[np.float32] | None, deadline: float
+    ) -> tuple[Explanation, ...] | None:
+        """One for each row; None when there is no model's answer, or no time."""
+        if rows is None:
+            return None
+        found: list[Explanation] = []
+        for start in range(0, len(rows), EXPLAINED_AT_ONCE):
+            began = time.monotonic()
+            if began + self.explaining.expected(len(rows) - start) > deadline:
+                return None
+            chunk = rows[start : start + EXPLAINED_AT_ONCE]
+            found += await asyncio.to_thread(explain, self.bundle, chunk, self.settings.explained_features)
+            self.explaining.took(time.monotonic() - began, len(chunk))
+        return tuple(found)
+
+    def start(self) -> None:
+        """Begin what goes on between requests."""
+        self._running.append(asyncio.create_task(self.reader.run()))
+
+    async def close(self) -> None:
+        """Stop that, and close the connections."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self.reader.close()
 
 
 @dataclass

@@ -1,7 +1,10 @@
-"""From a bundle's folder to a ranker that is known to work."""
+"""From a bundle's folder to a ranker that is known to work, and warm."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,64 +13,90 @@ import numpy as np
 from feature_repo.errors import BundleError, MarqueeError, OnlineStoreError
 from materialization.data_plane.online.link import RedisLink
 from ranking_service.bundle import Bundle, load
-from ranking_service.online.feature_reader import compile_reader
+from ranking_service.contract import Contract
+from ranking_service.online.blocks import layout_of
+from ranking_service.online.feature_reader import STOCK, RedisPlace
+from ranking_service.online.model_free import ModelFreeOrder
+from ranking_service.online.packed_reader import check_join_keys, keys_of
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.request import RankRequest
 from ranking_service.serving_log.tables import check_names
 from ranking_service.settings import ServiceSettings
 from ranking_service.transform_code import code_problems
 
+PRACTICE_ROUNDS = 5
+PRACTICE_SECONDS = 5.0
+logger = logging.getLogger(__name__)
 
-def open_ranker(path: Path, *, redis_url: str, settings: ServiceSettings) -> Ranker:
-    """Load the bundle, connect, and rank nobody once, so that the first caller does not pay for warming up.
 
-    Raises BundleError, or OnlineStoreError when only Redis is the problem; all problems in one message.
+async def open_ranker(
+    path: Path, *, redis_url: str, settings: ServiceSettings, needs_redis: bool = True
+) -> Ranker:
+    """Load the bundle, connect, fill the cache, and rank for practice, so that no caller pays for warming up.
+
+    Raises BundleError or SettingError, or OnlineStoreError when only Redis is the problem; all problems in one
+    message. Without `needs_redis` a server that is started again begins with degraded answers.
     """
-    link = RedisLink.connect(
-        redis_url,
-        timeout_seconds=settings.redis.timeout_seconds,
-        connect_seconds=settings.redis.connect_seconds,
-    )
-    bundle = load(path)
-    problems = [*_bundle_problems(bundle, link), *_redis_problems(link)]
+    place = RedisPlace(redis_url, settings)
+    place.endpoint()
+    bundle = await asyncio.to_thread(load, path)
+    problems = [*_bundle_problems(bundle)]
+    problems += [*await asyncio.to_thread(_redis_problems, place)] if needs_redis else []
     if len(problems) == 1:
         raise problems[0]
     if problems:
         raise BundleError("\n".join(["cannot start:", *(f"- {problem}" for problem in problems)]))
     bundle.booster.set_param({"nthread": settings.model_threads})
-    reader = compile_reader(bundle.contract, link, settings.redis.rows)
-    ranker = Ranker(bundle, reader, settings.explained_features)
-    ranker(RankRequest("start-up", "", ("",), request_timestamp=0.0, explain=True))
+    order = ModelFreeOrder.compile(settings.levels.order_by, bundle.contract)
+    ranker = Ranker(bundle, place.reader(bundle.contract), settings, order)
+    ranker.start()
+    await _practise(ranker, settings.cache.preload_seconds)
     return ranker
 
 
-def doubts(ranker: Ranker) -> Iterator[str]:
+async def rehearse(path: Path, *, redis_url: str, settings: ServiceSettings) -> None:
+    """Open a ranker and close it. Raises what `open_ranker` does."""
+    ranker = await open_ranker(path, redis_url=redis_url, settings=settings)
+    await ranker.close()
+
+
+def doubts(contract: Contract, place: RedisPlace) -> Iterator[str]:
     """What does not keep a ranker from starting, but makes its answers poor."""
-    reader = ranker.reader
     try:
-        has_rows = reader.has_rows()
-        older = reader.older_views()
+        connections = place.blocking()
+        link = connections.link()
+        if place.settings.redis.rows == STOCK or not isinstance(link, RedisLink):
+            return
+        keys = [keys_of(contract, view) for view in contract.views]
+        looks = [link.holds_key_like(one.all_rows) for one in keys]
+        written = [link.fields(one.schemas) for one in keys]
+        connections.close()
     except OnlineStoreError as error:
         yield f"whether there are rows cannot be seen: {error}"
         return
-    if has_rows is False:
+    if looks and not any(look is None or look for look in looks):
         yield (
-            f"Redis at {reader.link.address} holds no rows of project {reader.project}: every answer is made of "
+            f"Redis at {connections.address} holds no rows of project {contract.project}: every answer is made of "
             "defaults; run `marquee features materialize`"
         )
+    older = [
+        view.name
+        for view, layouts in zip(contract.views, written, strict=True)
+        if layouts and layout_of(view).fingerprint.hex().encode() not in layouts
+    ]
     if older:
         yield (
-            f"Redis at {reader.link.address} holds rows of {', '.join(older)} under another definition than the "
+            f"Redis at {connections.address} holds rows of {', '.join(older)} under another definition than the "
             "bundle's: columns that changed are missing; run `marquee features materialize`"
         )
 
 
-def _bundle_problems(bundle: Bundle, link: RedisLink) -> Iterator[MarqueeError]:
+def _bundle_problems(bundle: Bundle) -> Iterator[MarqueeError]:
     contract = bundle.contract
     yield from code_problems(bundle.version, contract)
-    for check in (lambda: compile_reader(contract, link), lambda: check_names(contract)):
+    for check in (check_join_keys, check_names):
         try:
-            check()
+            check(contract)
         except BundleError as error:
             yield error
     shape = bundle.booster.inplace_predict(np.full((1, len(contract.features)), np.nan, np.float32)).shape
@@ -77,8 +106,22 @@ def _bundle_problems(bundle: Bundle, link: RedisLink) -> Iterator[MarqueeError]:
         )
 
 
-def _redis_problems(link: RedisLink) -> Iterator[MarqueeError]:
+def _redis_problems(place: RedisPlace) -> Iterator[MarqueeError]:
     try:
-        link.ping()
-    except MarqueeError as error:
+        connections = place.blocking()
+        link = connections.link()
+        if isinstance(link, RedisLink):
+            link.ping()
+        connections.close()
+    except OnlineStoreError as error:
         yield error
+
+
+async def _practise(ranker: Ranker, seconds: float) -> None:
+    try:
+        items = await ranker.reader.warm_up(seconds)
+        for _ in range(PRACTICE_ROUNDS):
+            request = RankRequest("start-up", "", tuple(items or ("",)), time.time(), limit=1, explain=True)
+            await ranker(request, deadline=time.monotonic() + PRACTICE_SECONDS)
+    except OnlineStoreError as error:
+        logger.warning("the start is a cold one: %s", error)

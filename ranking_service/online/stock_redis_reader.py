@@ -78,7 +78,8 @@ class StockRedisReader:
             end = start + len(values[keys])
             rows[keys] = group.rows(replies[start:end], at)
             start = end
-        return Fetched(len(item_ids), *(rows.get(keys, NO_ROWS) for keys in (USER, ITEM, PAIR)))
+        user, item, pair = (rows.get(keys, NO_ROWS) for keys in (USER, ITEM, PAIR))
+        return Fetched(len(item_ids), user, item, pair)
 
     def has_rows(self) -> bool | None:
         """Whether Redis holds a row of the project; None when a short look did not tell. Raises OnlineStoreError."""

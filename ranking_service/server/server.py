@@ -1,78 +1,152 @@
-"""The gRPC server: the pipeline behind the proto, health and reflection beside it."""
+"""One gRPC server on an event loop: the models, the RPCs, health and reflection beside them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from feature_repo.errors import MarqueeError, OnlineStoreError, RequestError, SettingError
+from feature_repo.errors import SettingError
+from ranking_service.models.follow import Follower
+from ranking_service.models.registry import Registry
+from ranking_service.models.served import DEFAULT, ServedModels, followers_of
+from ranking_service.models.trial import Trial
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.start_up import open_ranker
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
-from ranking_service.server.wire import decode, encode
+from ranking_service.server.admission import Admission
+from ranking_service.server.security import message_limits
+from ranking_service.server.servicer import Servicer
 from ranking_service.serving_log.counts import LogCounts
-from ranking_service.serving_log.tables import LoggedRanking
 from ranking_service.serving_log.writer import ServingLog
 from ranking_service.settings import ServiceSettings
 
 SERVICE = ranking_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
-STATUS = {
-    RequestError: grpc.StatusCode.INVALID_ARGUMENT,
-    OnlineStoreError: grpc.StatusCode.UNAVAILABLE,
-}
-"""The one table from errors to gRPC status; any other MarqueeError is INTERNAL."""
-
+HEALTH, REFLECTION = "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"
 LAST_PORT = 65_535
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
-    """Decode, rank, encode, log."""
+class Place:
+    """What a server serves, and where."""
 
-    ranker: Ranker
-    log: ServingLog | None
+    bundles: dict[str, Path]
+    """Folders by model name; the default model is "promoted"."""
+    redis_url: str
     settings: ServiceSettings
-    clock: Callable[[], float] = time.time
+    log_folder: Path | None = None
+    """None logs nothing."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 picks a free one."""
+    shares_port: bool = False
+    """Whether further processes listen on the port too."""
+    registry: str | None = None
+    """Where promotions are followed; None follows none."""
+    follows: tuple[str, ...] = ()
+    """Names of the models that a promotion changes."""
+    needs_redis: bool = True
+    """Whether to refuse to start where Redis does not answer."""
 
-    def Rank(
-        self, message: ranking_pb2.RankRequest, context: grpc.ServicerContext
-    ) -> ranking_pb2.RankResponse:
+
+@dataclass
+class LoopServer:
+    """A started server; belongs to one event loop."""
+
+    place: Place
+    address: str
+    """host:port as bound."""
+    servicer: Servicer
+    grpc_server: Any
+    health: Any
+    followers: tuple[Follower, ...] = ()
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @classmethod
+    async def start(cls, place: Place) -> LoopServer:
+        """Check everything, then serve. Raises BundleError, OnlineStoreError or SettingError."""
+        settings = place.settings
+        if not 0 <= place.port <= LAST_PORT:
+            raise SettingError(
+                f"port {place.port} is not between 0 and {LAST_PORT}; choose a free one, or 0 for any"
+            )
+        rankers = {name: await _opened(place, path) for name, path in place.bundles.items()}
+        models = ServedModels(rankers)
         try:
-            return self.answer(message)
-        except MarqueeError as error:
-            context.abort(STATUS.get(type(error), grpc.StatusCode.INTERNAL), str(error))
+            options = [("grpc.so_reuseport", int(place.shares_port)), *message_limits(settings.security)]
+            server = grpc.aio.server(options=options)
+            bound = _bind(server, place.host, place.port)
+            log = ServingLog.start(place.log_folder, settings.log) if place.log_folder is not None else None
+        except BaseException:
+            await models.close()
             raise
+        servicer = Servicer(models, Admission(settings.admission), log, settings)
+        started = cls(place, f"{place.host}:{bound}", servicer, server, HealthServicer())
+        await started._serve()
+        return started
 
-    def answer(self, message: ranking_pb2.RankRequest) -> ranking_pb2.RankResponse:
-        """Raises RequestError and OnlineStoreError."""
-        started, received = time.perf_counter_ns(), self.clock()
-        request = decode(message, lambda: received).checked(
-            self.ranker.bundle.contract, candidate_limit=self.settings.candidate_limit
+    async def switch(self, name: str, path: Path) -> None:
+        """From now on that model is this bundle. Raises what `open_ranker` does; the old one stays then."""
+        self.servicer.models.switch(name, await _opened(self.place, path))
+
+    async def stop(self) -> LogCounts | None:
+        """Refuse new requests, finish the running ones, write the log; what the log counted."""
+        await self.health.enter_graceful_shutdown()
+        for task in self._tasks:
+            task.cancel()
+        await self.grpc_server.stop(self.place.settings.stop_seconds)
+        log = self.servicer.log
+        counts = await asyncio.to_thread(log.close) if log is not None else None
+        await self.servicer.models.close()
+        return counts
+
+    async def _serve(self) -> None:
+        ranking_pb2_grpc.add_RankingServiceServicer_to_server(self.servicer, self.grpc_server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.grpc_server)
+        if self.place.settings.security.reflection:
+            reflection.enable_server_reflection((SERVICE, HEALTH, REFLECTION), self.grpc_server)
+        await self.grpc_server.start()
+        for name in ("", SERVICE):
+            await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._follow()
+
+    def _follow(self) -> None:
+        place = self.place
+        if place.registry is None or not place.settings.follow_seconds:
+            return
+        registry = Registry.open(place.registry)
+        trial = Trial(place.redis_url, place.settings)
+        versions = self.servicer.models.versions()
+        self.followers = tuple(
+            Follower(registry, self._switcher(name), trial, place.settings.follow_seconds, versions[name])
+            for name in place.follows
         )
-        decode_micros = (time.perf_counter_ns() - started) // 1000
-        ranking = self.ranker(request)
-        response = encode(ranking, decode_micros=decode_micros)
-        if self.log is not None:
-            self.log.offer(LoggedRanking(ranking, self.ranker.bundle.contract, received))
-        return response
+        self._tasks += [asyncio.create_task(follower.run()) for follower in self.followers]
+
+    def _switcher(self, name: str) -> Any:
+        async def switch(path: Path) -> None:
+            await self.switch(name, path)
+
+        return switch
 
 
 @dataclass(frozen=True)
 class RankingServer:
-    """A started server."""
+    """A server in a thread of this process."""
 
-    address: str
-    """host:port as bound."""
-    servicer: Servicer
-    grpc_server: grpc.Server
-    health: health.HealthServicer
+    server: LoopServer
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
 
     @classmethod
     def start(
@@ -84,40 +158,68 @@ class RankingServer:
         log_folder: Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        models: dict[str, Path] | None = None,
+        registry: Path | None = None,
     ) -> RankingServer:
         """Check everything, then serve; port 0 picks a free one, without `log_folder` nothing is logged.
 
-        Raises BundleError, OnlineStoreError or SettingError.
+        With `registry` the default model follows its promotions. Raises BundleError, OnlineStoreError or
+        SettingError.
         """
-        if not 0 <= port <= LAST_PORT:
-            raise SettingError(
-                f"port {port} is not between 0 and {LAST_PORT}; choose a free one, or 0 for any"
-            )
-        ranker = open_ranker(bundle, redis_url=redis_url, settings=settings)
-        workers = ThreadPoolExecutor(4, "rank")
-        server = grpc.server(workers, maximum_concurrent_rpcs=64, options=[("grpc.so_reuseport", 0)])
-        bound = _bind(server, host, port)
-        log = ServingLog.start(log_folder, settings.log) if log_folder is not None else None
-        servicer = Servicer(ranker, log, settings)
-        ranking_pb2_grpc.add_RankingServiceServicer_to_server(servicer, server)
-        healths = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(healths, server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        server.start()
-        for name in ("", SERVICE):
-            healths.set(name, health_pb2.HealthCheckResponse.SERVING)
-        return cls(f"{host}:{bound}", servicer, server, healths)
+        place = Place(
+            {DEFAULT: bundle, **(models or {})},
+            redis_url,
+            settings,
+            log_folder,
+            host,
+            port,
+            registry=None if registry is None else str(registry),
+            follows=followers_of(None, {}) if registry is not None else (),
+        )
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="ranking-server", daemon=True)
+        thread.start()
+        try:
+            return cls(_done(loop, LoopServer.start(place)), loop, thread)
+        except BaseException:
+            _end(loop, thread)
+            raise
+
+    @property
+    def address(self) -> str:
+        """host:port as bound."""
+        return self.server.address
+
+    def switch(self, bundle: Path, model: str = DEFAULT) -> None:
+        """From now on that model is this bundle."""
+        _done(self.loop, self.server.switch(model, bundle))
 
     def stop(self) -> LogCounts | None:
         """Refuse new requests, finish the running ones, write the log; what the log counted."""
-        self.health.enter_graceful_shutdown()
-        self.grpc_server.stop(self.servicer.settings.stop_seconds).wait()
-        counts = self.servicer.log.close() if self.servicer.log is not None else None
-        self.servicer.ranker.reader.link.close()
-        return counts
+        try:
+            return _done(self.loop, self.server.stop())
+        finally:
+            _end(self.loop, self.thread)
 
 
-def _bind(server: grpc.Server, host: str, port: int) -> int:
+async def _opened(place: Place, path: Path) -> Ranker:
+    return await open_ranker(
+        path, redis_url=place.redis_url, settings=place.settings, needs_redis=place.needs_redis
+    )
+
+
+def _done(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    asked: Future[T] = asyncio.run_coroutine_threadsafe(work, loop)
+    return asked.result()
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def _bind(server: Any, host: str, port: int) -> int:
     try:
         bound: int = server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:

@@ -6,6 +6,8 @@ import math
 import uuid
 from collections.abc import Callable
 
+import numpy as np
+
 from feature_repo.errors import RequestError
 from ranking_service.contract import Scalar
 from ranking_service.online.explain import Explanation
@@ -52,27 +54,41 @@ def _scalar(name: str, value: ranking_pb2.ContextValue) -> Scalar:
     return value.text if kind == "text" else float(value.number)
 
 
-def encode(ranking: Ranking, *, decode_micros: int) -> ranking_pb2.RankResponse:
-    """The answer the caller asked for."""
-    best = ranking.order[: ranking.returned]
-    candidates = ranking.request.candidate_ids
-    scores = ranking.scores[best].tolist()
-    items = [
-        ranking_pb2.RankedItem(item_id=candidates[position], score=score, rank=rank)
-        for rank, (position, score) in enumerate(zip(best.tolist(), scores, strict=True))
-    ]
-    for item, explanation in zip(items, ranking.explanations, strict=False):
-        item.explanation.CopyFrom(_explanation(explanation))
+def encode(ranking: Ranking, *, decode_micros: int, model: str) -> ranking_pb2.RankResponse:
+    """The answer the caller asked for; scores are 0 where there was no model."""
+    fetched = ranking.fetched
     micros = {"decode": decode_micros, **ranking.micros}
-    return ranking_pb2.RankResponse(
+    response = ranking_pb2.RankResponse(
         request_id=ranking.request.request_id,
-        items=items,
         bundle_version=ranking.bundle_version,
+        model=model,
         level=ranking.level,
+        reason=ranking.reason,
         micros=ranking_pb2.StageMicros(**micros, total=sum(micros.values())),
-        incomplete_candidates=ranking.fetched.incomplete_candidates(),
-        missing_by_view=ranking.fetched.missing_counts(),
+        incomplete_candidates=fetched.incomplete_candidates(),
+        missing_by_view=fetched.missing_counts(),
+        cached_candidates=fetched.cached_candidates,
+        explanation_skipped=ranking.explanation_skipped,
     )
+    for view in fetched.degraded:
+        response.degraded_views.add(
+            view=view.view,
+            level=view.level,
+            last_known_candidates=view.last_known_candidates,
+            oldest_seconds=view.oldest_seconds,
+        )
+    best = ranking.order[: ranking.returned]
+    scores = (
+        np.nan_to_num(ranking.scores[best]).tolist()
+        if ranking.model_input is None
+        else ranking.scores[best].tolist()
+    )
+    candidates, add = ranking.request.candidate_ids, response.items.add
+    for rank, (position, score) in enumerate(zip(best.tolist(), scores, strict=True)):
+        add(item_id=candidates[position], score=score, rank=rank)
+    for item, explanation in zip(response.items, ranking.explanations, strict=False):
+        item.explanation.CopyFrom(_explanation(explanation))
+    return response
 
 
 def _explanation(explanation: Explanation) -> ranking_pb2.Explanation:

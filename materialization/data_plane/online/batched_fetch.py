@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,21 @@ LOOK_AGAIN_SECONDS = 5.0
 
 Entities: TypeAlias = Mapping[str, Sequence[bytes]]
 """Encoded entities by request column (`materialization.data_plane.rows.keys`): n of them, or 1 for all n."""
+
+
+class DeadlineLink(Protocol):
+    """An asynchronous connection whose reads have a deadline each."""
+
+    async def read(
+        self, strings: Sequence[bytes], hashes: Sequence[HashRead], *, seconds: float
+    ) -> list[Reply]:
+        """As `Link.read`. Raises OnlineStoreError after `seconds`."""
+
+    async def fields(self, key: bytes, *, seconds: float) -> dict[bytes, bytes]:
+        """As `Link.fields`. Raises OnlineStoreError after `seconds`."""
+
+    async def close(self) -> None:
+        """Close the connections."""
 
 
 class Presence(IntEnum):
@@ -76,7 +91,7 @@ class BatchedFetch:
     """A compiled plan; thread-safe."""
 
     views: tuple[ViewRead, ...]
-    _layouts: dict[tuple[bytes, bytes], tuple[Layout | None, float]] = field(default_factory=dict)
+    layouts: dict[tuple[bytes, bytes], tuple[Layout | None, float]] = field(default_factory=dict)
     """Layouts of older definitions by view and fingerprint, and when they were looked up."""
 
     def fetch(self, link: Link, entities: Entities, *, at: float) -> dict[str, FetchedView]:
@@ -104,6 +119,19 @@ class BatchedFetch:
             return fetched
         for view in unknown:
             self._learn(view, await link.fields(view.keys.schemas))
+        return self._fetched(spans, replies, at)[0]
+
+    async def fetch_within(
+        self, link: DeadlineLink, entities: Entities, *, seconds: float, at: float = 0.0
+    ) -> dict[str, FetchedView]:
+        """The same within a deadline; rows of an older definition may take as long once more."""
+        strings, hashes, spans = self._reads(entities)
+        replies = await link.read(strings, hashes, seconds=seconds)
+        fetched, unknown = self._fetched(spans, replies, at)
+        if not unknown:
+            return fetched
+        for view in unknown:
+            self._learn(view, await link.fields(view.keys.schemas, seconds=seconds))
         return self._fetched(spans, replies, at)[0]
 
     def reads(self, entities: Entities) -> tuple[list[bytes], list[HashRead]]:
@@ -149,9 +177,9 @@ class BatchedFetch:
 
         def find(fingerprint: bytes) -> Layout | None:
             key, now = (view.keys.schemas, fingerprint), time.monotonic()
-            layout, looked = self._layouts.get(key, (None, -np.inf))
+            layout, looked = self.layouts.get(key, (None, -np.inf))
             if layout is None and now - looked > LOOK_AGAIN_SECONDS:
-                self._layouts[key] = (None, now)
+                self.layouts[key] = (None, now)
                 asked.append(fingerprint)
             return layout
 
@@ -165,7 +193,7 @@ class BatchedFetch:
                 layout = Layout.from_json(json.loads(text))
             except (ValueError, KeyError, TypeError):
                 continue
-            self._layouts[view.keys.schemas, bytes.fromhex(fingerprint.decode())] = (layout, now)
+            self.layouts[view.keys.schemas, bytes.fromhex(fingerprint.decode())] = (layout, now)
 
 
 def _judged(view: ViewRead, rows: Rows, at_micros: int) -> FetchedView:

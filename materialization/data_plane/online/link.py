@@ -64,7 +64,7 @@ class RedisLink:
 
     def read(self, strings: Sequence[bytes], hashes: Sequence[HashRead]) -> list[Reply]:
         """One write, one read: MGET of all strings, HMGET of each hash."""
-        return _flat(self.exchange(*_read_commands(strings, hashes)))
+        return _flat(self.exchange(*read_commands(strings, hashes)))
 
     def fields(self, key: bytes) -> dict[bytes, bytes]:
         """HGETALL."""
@@ -146,7 +146,7 @@ class AsyncRedisLink:
 
     async def read(self, strings: Sequence[bytes], hashes: Sequence[HashRead]) -> list[Reply]:
         """One write, one read: MGET of all strings, HMGET of each hash. Raises OnlineStoreError."""
-        return _flat(await self.exchange(*_read_commands(strings, hashes)))
+        return _flat(await self.exchange(*read_commands(strings, hashes)))
 
     async def fields(self, key: bytes) -> dict[bytes, bytes]:
         """All of one hash. Raises OnlineStoreError."""
@@ -218,7 +218,7 @@ def bulk(words: Sequence[bytes]) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
 
 
-def _read_commands(strings: Sequence[bytes], hashes: Sequence[HashRead]) -> tuple[bytes, int]:
+def read_commands(strings: Sequence[bytes], hashes: Sequence[HashRead]) -> tuple[bytes, int]:
     """The bytes to send, and how many replies they have."""
     commands = []
     if strings:

@@ -1,0 +1,97 @@
+"""Redis' own messages about changed keys ("client-side caching", broadcast by prefix), on a connection of its own.
+
+What is cached counts as current only while this channel is known to work: a PING goes round every heartbeat, and
+when two are late, or the connection is lost, everything is in doubt until the channel stands again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from feature_repo.errors import OnlineStoreError
+from materialization.data_plane.online.handshake import Endpoint
+from materialization.data_plane.online.link import PING, command
+from materialization.data_plane.online.stream import RedisStream
+
+REOPEN_SECONDS = 0.25
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class InvalidationChannel:
+    """Run it as a task of the event loop; `is_current` tells whether nothing has been missed."""
+
+    endpoint: Endpoint
+    prefixes: Sequence[bytes]
+    """Of the keys of interest; none may begin with another."""
+    on_change: Callable[[Sequence[bytes] | None], None]
+    """Takes the changed keys; None for all of them."""
+    heartbeat_seconds: float
+    is_current: bool = False
+    heard_at: float = 0.0
+    """Event loop time at which the last heartbeat that came back had been sent."""
+    changes: int = 0
+    """Keys told of so far."""
+    _stream: list[RedisStream] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        told = ""
+        try:
+            while True:
+                try:
+                    await self._follow()
+                except OnlineStoreError as error:
+                    if str(error) != told:
+                        logger.warning("item rows are not cached for now: %s", error)
+                    told = str(error)
+                finally:
+                    self._in_doubt()
+                await asyncio.sleep(REOPEN_SECONDS)
+        finally:
+            for stream in self._stream:
+                stream.abort("is no longer asked")
+
+    async def _follow(self) -> None:
+        stream = await self.endpoint.open(resp3=True, on_push=self._pushed)
+        self._stream[:] = [stream]
+        try:
+            words = [b"CLIENT", b"TRACKING", b"ON", b"BCAST"]
+            for prefix in self.prefixes:
+                words += [b"PREFIX", prefix]
+            await self._beat(stream, command(*words))
+            self.on_change(None)
+            self.is_current = True
+            while True:
+                await asyncio.sleep(self.heartbeat_seconds)
+                await self._beat(stream, PING)
+        finally:
+            stream.abort("is no longer followed")
+
+    async def _beat(self, stream: RedisStream, commands: bytes) -> None:
+        """A reply proves that all changes until the command was sent have been told: Redis writes in order."""
+        sent = stream.loop.time()
+        answered = stream.ask(commands, 1)
+        done, _ = await asyncio.wait((answered,), timeout=2 * self.heartbeat_seconds)
+        if not done:
+            answered.cancel()
+            raise OnlineStoreError(
+                f"Redis at {self.endpoint.text} was silent for {2 * self.heartbeat_seconds:g} s"
+            )
+        answered.result()
+        self.heard_at = sent
+
+    def _pushed(self, push: list[Any]) -> None:
+        if not push or push[0] != b"invalidate":
+            return
+        keys = push[1] if len(push) > 1 else None
+        self.changes += len(keys or ())
+        self.on_change(keys)
+
+    def _in_doubt(self) -> None:
+        self.is_current = False
+        self.on_change(None)

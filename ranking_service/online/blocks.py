@@ -1,0 +1,281 @@
+"""Rows of one kind of entity as a few wide arrays instead of a column each.
+
+Rows of all views of a kind lie side by side: taking 500 items' rows is one step for each array, whatever the number of
+features. Columns by name are made from them when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.columns import Column, Ragged
+from feature_repo.errors import OnlineStoreError
+from materialization.data_plane.online.batched_fetch import FetchedView
+from materialization.data_plane.rows.layout import FIXED, Layout
+from ranking_service.assemble import encode, fill
+from ranking_service.contract import Contract, Field, ViewPlan
+from ranking_service.online.fetched import EntityRows, Origin, ViewRows
+
+Places = Mapping[str, int]
+"""Column numbers by feature name."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """n rows of every view of one kind of entity."""
+
+    floats: npt.NDArray[np.float32]
+    """float32 [n, FLOAT columns]; NaN is missing."""
+    numbers: npt.NDArray[np.float64]
+    """float64 [n, other fixed-width columns]; NaN is missing."""
+    texts: npt.NDArray[np.object_]
+    """object [n, text columns]; None is missing."""
+    lists: tuple[Ragged, ...]
+    """[n] for each list column."""
+    presence: npt.NDArray[np.int8]
+    """int8 [n, views] of `Origin`."""
+    events: npt.NDArray[np.float64]
+    """float64 [n, views], Unix seconds; NaN where there is no row."""
+
+    def __len__(self) -> int:
+        return len(self.presence)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Blocks:
+        """These rows, in that order."""
+        return Blocks(
+            self.floats[rows],
+            self.numbers[rows],
+            self.texts[rows],
+            tuple(one.take(rows) for one in self.lists),
+            self.presence[rows],
+            self.events[rows],
+        )
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """Where the columns of a contract's views lie in the blocks."""
+
+    contract: Contract
+    views: tuple[ViewPlan, ...]
+
+    @cached_property
+    def floats(self) -> Places:
+        return self._placed(lambda field: field.value_type == "FLOAT")
+
+    @cached_property
+    def numbers(self) -> Places:
+        return self._placed(lambda field: field.value_type in FIXED and field.value_type != "FLOAT")
+
+    @cached_property
+    def texts(self) -> Places:
+        return self._placed(lambda field: field.is_text)
+
+    @cached_property
+    def lists(self) -> Places:
+        return self._placed(lambda field: field.is_list)
+
+    @cached_property
+    def model_places(self) -> npt.NDArray[np.intp]:
+        """int [k]: the model's columns that are stored columns of these views."""
+        made = {field.name for plan in self.contract.transforms for field in plan.fields}
+        made |= {field.name for field in self.contract.request_fields}
+        own = {*self.floats, *self.numbers, *self.texts} - made
+        return np.array(
+            [at for at, feature in enumerate(self.contract.features) if feature.name in own], np.intp
+        )
+
+    @cached_property
+    def ttl_seconds(self) -> npt.NDArray[np.float64]:
+        """float64 [views]; infinite without limit."""
+        return np.array([view.ttl_seconds or np.inf for view in self.views])
+
+    @cached_property
+    def blank(self) -> Blocks:
+        """One row of nothing."""
+        lists = tuple(
+            Ragged(np.zeros(2, np.int64), np.empty(0, kind), np.zeros(1, np.int64))
+            for kind in self.list_types
+        )
+        return Blocks(
+            floats=np.full((1, len(self.floats)), np.nan, np.float32),
+            numbers=np.full((1, len(self.numbers)), np.nan),
+            texts=np.full((1, len(self.texts)), None, object),
+            lists=lists,
+            presence=np.full((1, len(self.views)), Origin.UNREAD, np.int8),
+            events=np.full((1, len(self.views)), np.nan),
+        )
+
+    @cached_property
+    def list_types(self) -> tuple[np.dtype[np.generic], ...]:
+        """Of each list column's values."""
+        kinds = {field.name: field.value_type for view in self.views for field in view.fields}
+        return tuple(np.dtype(object if kinds[name] == "STRING_LIST" else np.float64) for name in self.lists)
+
+    @cached_property
+    def blank_prepared(self) -> npt.NDArray[np.float32]:
+        """float32 [1, k]: the model's columns of a row of nothing."""
+        return self.prepared(self.blank)
+
+    def blocks(self, found: Mapping[str, FetchedView]) -> Blocks:
+        """Of views that were read for the same entities."""
+        rows = [found[view.name] for view in self.views]
+        for view, one in zip(self.views, rows, strict=True):
+            _check_types(view, one)
+        events = np.stack([one.event_micros / 1e6 for one in rows], axis=1)
+        presence = np.stack([one.presence for one in rows], axis=1)
+        events[presence == Origin.NOT_FOUND] = np.nan
+        columns = [(one.rows, column) for one in rows for column in one.rows.layout.columns]
+        numbers = [kept.numbers(column) for kept, column in columns if column.name in self.numbers]
+        texts = [kept.texts(column) for kept, column in columns if column.name in self.texts]
+        return Blocks(
+            floats=np.concatenate([one.rows.floats for one in rows], axis=1),
+            numbers=np.stack(numbers, axis=1) if numbers else np.empty((len(presence), 0)),
+            texts=np.stack(texts, axis=1) if texts else np.empty((len(presence), 0), object),
+            lists=tuple(self._lists(rows)),
+            presence=presence,
+            events=events,
+        )
+
+    def expired(self, blocks: Blocks, at: float) -> npt.NDArray[np.bool_]:
+        """bool [n, views]: rows older than their view's ttl at that Unix second."""
+        expired: npt.NDArray[np.bool_] = (blocks.events < at - self.ttl_seconds) & (
+            blocks.presence == Origin.FOUND
+        )
+        return expired
+
+    def without(self, blocks: Blocks, gone: npt.NDArray[np.bool_], origin: Origin) -> Blocks:
+        """The same with rows of views, bool [n, views], as nothing, and where they come from."""
+        lists = (
+            _kept(one, ~gone[:, view]) if gone[:, view].any() else one
+            for one, view in zip(blocks.lists, self.view_of(self.lists).tolist(), strict=True)
+        )
+        return Blocks(
+            floats=np.where(gone[:, self.view_of(self.floats)], np.float32(np.nan), blocks.floats),
+            numbers=np.where(gone[:, self.view_of(self.numbers)], np.nan, blocks.numbers),
+            texts=np.where(gone[:, self.view_of(self.texts)], np.array(None), blocks.texts),
+            lists=tuple(lists),
+            presence=np.where(gone, np.int8(origin), blocks.presence),
+            events=blocks.events,
+        )
+
+    def prepared(self, blocks: Blocks) -> npt.NDArray[np.float32]:
+        """float32 [n, k]: the model's columns among these, as `fill` and `encode` make them."""
+        result = np.empty((len(blocks), len(self.model_places)), np.float32)
+        ours, theirs, defaults = self._float_places
+        chosen = blocks.floats[:, theirs]
+        result[:, ours] = np.where(np.isnan(chosen), defaults, chosen)
+        columns = BlockColumns(self, blocks)
+        for place in self._other_places:
+            feature = self.contract.features[self.model_places[place]]
+            result[:, place] = encode(fill(columns[feature.name], feature.field), feature)
+        return result
+
+    def entity_rows(self, blocks: Blocks) -> EntityRows:
+        """By name."""
+        views = {
+            view.name: ViewRows(blocks.presence[:, place], blocks.events[:, place])
+            for place, view in enumerate(self.views)
+        }
+        return EntityRows(BlockColumns(self, blocks), views)
+
+    def view_of(self, places: Places) -> npt.NDArray[np.intp]:
+        """int: the view that each column of a block belongs to."""
+        owner = {field.name: place for place, view in enumerate(self.views) for field in view.fields}
+        return np.array([owner[name] for name in places], np.intp)
+
+    @cached_property
+    def model_views(self) -> npt.NDArray[np.intp]:
+        """int [k]: the view that each of `model_places` belongs to."""
+        return self.view_of({self.contract.features[place].name: 0 for place in self.model_places.tolist()})
+
+    @cached_property
+    def _float_places(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+        """Places in `model_places`, places in `floats`, and defaults, of the FLOAT features."""
+        names = [self.contract.features[place].name for place in self.model_places.tolist()]
+        ours = [place for place, name in enumerate(names) if name in self.floats]
+        theirs = [self.floats[names[place]] for place in ours]
+        defaults = [self.contract.features[self.model_places[place]].field.default for place in ours]
+        return np.array(ours, np.intp), np.array(theirs, np.intp), np.array(defaults, np.float32)
+
+    @cached_property
+    def _other_places(self) -> list[int]:
+        floats = set(self._float_places[0].tolist())
+        return [place for place in range(len(self.model_places)) if place not in floats]
+
+    def _lists(self, rows: Sequence[FetchedView]) -> Iterator[Ragged]:
+        for one in rows:
+            for column in one.rows.layout.columns:
+                if column.name not in self.lists:
+                    continue
+                lists = one.rows.lists(column)
+                values = (
+                    lists.values if column.value_type == "STRING_LIST" else lists.values.astype(np.float64)
+                )
+                yield Ragged(lists.offsets, values, np.arange(len(one.presence)))
+
+    def _placed(self, wanted: Callable[[Field], bool]) -> Places:
+        """In the order of the views' layouts."""
+        fields = {field.name: field for view in self.views for field in view.fields}
+        names = [
+            column.name
+            for view in self.views
+            for column in layout_of(view).columns
+            if wanted(fields[column.name])
+        ]
+        return {name: place for place, name in enumerate(names)}
+
+
+class BlockColumns(Mapping[str, Column]):
+    """The columns of blocks by name, each made when it is first looked at."""
+
+    def __init__(self, plan: BlockPlan, blocks: Blocks) -> None:
+        self.plan = plan
+        self.blocks = blocks
+        self._made: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._made:
+            self._made[name] = self._column(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (field.name for view in self.plan.views for field in view.fields)
+
+    def __len__(self) -> int:
+        return sum(len(view.fields) for view in self.plan.views)
+
+    def _column(self, name: str) -> Column:
+        plan, blocks = self.plan, self.blocks
+        if name in plan.floats:
+            return blocks.floats[:, plan.floats[name]].astype(np.float64)
+        if name in plan.numbers:
+            return blocks.numbers[:, plan.numbers[name]]
+        if name in plan.texts:
+            return blocks.texts[:, plan.texts[name]]
+        return blocks.lists[plan.lists[name]]
+
+
+def layout_of(view: ViewPlan) -> Layout:
+    """Of the view's packed rows."""
+    return Layout.of((field.name, field.value_type) for field in view.fields)
+
+
+def _check_types(view: ViewPlan, found: FetchedView) -> None:
+    for box in found.rows.boxes():
+        wrong = view.fields[box.column]
+        raise OnlineStoreError(
+            f"feature {view.name}:{wrong.name} is {wrong.value_type} in the contract, but Redis holds a value of "
+            "another type; materialize the view again"
+        )
+
+
+def _kept(lists: Ragged, kept: npt.NDArray[np.bool_]) -> Ragged:
+    """The same with empty lists in the rows that are not `kept`."""
+    offsets = np.concatenate((lists.offsets, lists.offsets[-1:]))
+    return Ragged(offsets, lists.values, np.where(kept, lists.rows, len(lists.offsets) - 1))

@@ -1,0 +1,42 @@
+"""Rows that stand in for an answer that did not come, and what is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ranking_service.online.fetched import DegradedView, EntityRows, Origin, ViewRows
+
+LAST_KNOWN, DEFAULTS = 1, 2
+"""Levels of a view."""
+
+
+def last_known(rows: EntityRows, stale: npt.NDArray[np.bool_] | None = None) -> EntityRows:
+    """The same rows, those found marked as only last known; with `stale`, bool [rows], only these."""
+
+    def marked(view: ViewRows) -> ViewRows:
+        found = view.presence == Origin.FOUND
+        chosen = found if stale is None else found & stale
+        return replace(view, presence=np.where(chosen, np.int8(Origin.LAST_KNOWN), view.presence))
+
+    return EntityRows(rows.columns, {name: marked(view) for name, view in rows.views.items()})
+
+
+def degraded_views(
+    rows: EntityRows, candidates: int, ages: npt.NDArray[np.float64]
+) -> Iterator[DegradedView]:
+    """The views with rows that are last known or unread. `ages`, seconds [rows]: since each was confirmed.
+
+    A view is at level 1 when something is known of every row, else at level 2.
+    """
+    for name, view in rows.views.items():
+        known = view.presence == Origin.LAST_KNOWN
+        unread = view.presence == Origin.UNREAD
+        if not known.any() and not unread.any() and not (ages > 0).any():
+            continue
+        share = int(np.count_nonzero(known)) * (candidates if len(known) == 1 else 1)
+        oldest = float(ages[known].max(initial=0.0))
+        yield DegradedView(name, DEFAULTS if unread.any() else LAST_KNOWN, share, oldest)

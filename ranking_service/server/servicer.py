@@ -1,0 +1,170 @@
+"""The RPCs: decode, wait for a turn, rank, encode, log. The one table from errors to gRPC status is here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from feature_repo.errors import (
+    MarqueeError,
+    OnlineStoreError,
+    OverloadedError,
+    RequestError,
+    TooLateError,
+)
+from ranking_service.models.served import DEFAULT, ServedModels
+from ranking_service.online.ranker import Ranker
+from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
+from ranking_service.server.admission import Admission
+from ranking_service.server.wire import decode, encode
+from ranking_service.serving_log.tables import LoggedRanking
+from ranking_service.serving_log.writer import ServingLog
+from ranking_service.settings import ServiceSettings
+
+STATUS = {
+    RequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    OnlineStoreError: grpc.StatusCode.UNAVAILABLE,
+    OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooLateError: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""Any other MarqueeError is INTERNAL."""
+PUSHBACK = "grpc-retry-pushback-ms"
+"""Trailing metadata that gRPC's own retries heed."""
+UNAVAILABLE_RETRY_SECONDS = 0.25
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
+    """Belongs to one event loop."""
+
+    models: ServedModels[Ranker]
+    admission: Admission
+    log: ServingLog | None
+    settings: ServiceSettings
+    clock: Callable[[], float] = time.time
+    """Unix seconds, for requests that name no time; how long things take is measured by another clock."""
+
+    async def Rank(
+        self, message: ranking_pb2.RankRequest, context: grpc.aio.ServicerContext
+    ) -> ranking_pb2.RankResponse:
+        try:
+            return await self.answer(message, deadline=self._deadline(context))
+        except MarqueeError as error:
+            await context.abort(_status(error), str(error), trailing_metadata=_pushback(error))
+            raise
+
+    async def RankMany(
+        self, message: ranking_pb2.RankManyRequest, context: grpc.aio.ServicerContext
+    ) -> ranking_pb2.RankManyResponse:
+        limit = self.settings.requests_per_call
+        if not 1 <= len(message.requests) <= limit:
+            problem = RequestError("requests", f"has {len(message.requests)} requests; send 1 to {limit}")
+            await context.abort(_status(problem), str(problem))
+        deadline = self._deadline(context)
+        results = await asyncio.gather(*(self._result(request, deadline) for request in message.requests))
+        return ranking_pb2.RankManyResponse(results=results)
+
+    async def RankStream(
+        self, messages: AsyncIterator[ranking_pb2.RankRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[ranking_pb2.RankResult]:
+        ready: asyncio.Queue[ranking_pb2.RankResult | None] = asyncio.Queue()
+        reading = asyncio.create_task(self._read_stream(messages, context, ready))
+        try:
+            while (result := await ready.get()) is not None:
+                yield result
+            reading.result()
+        except RequestError as error:
+            await context.abort(_status(error), str(error))
+        finally:
+            reading.cancel()
+
+    async def answer(self, message: ranking_pb2.RankRequest, *, deadline: float) -> ranking_pb2.RankResponse:
+        """`deadline` in `time.monotonic` seconds. Raises the errors of `STATUS`."""
+        is_prefetch = message.priority == ranking_pb2.PRIORITY_PREFETCH
+        async with self.admission.turn(is_prefetch=is_prefetch, deadline=deadline):
+            started, received = time.perf_counter_ns(), self.clock()
+            with self.models.leased(message.model) as ranker:
+                contract = ranker.bundle.contract
+                request = decode(message, lambda: received).checked(
+                    contract, candidate_limit=self.settings.candidate_limit
+                )
+                decode_micros = (time.perf_counter_ns() - started) // 1000
+                ranking = await ranker(request, deadline=deadline)
+            model = message.model or DEFAULT
+            response = encode(ranking, decode_micros=decode_micros, model=model)
+            if self.log is not None:
+                self.log.offer(LoggedRanking(ranking, contract, received, model, ranking.reason))
+            return response
+
+    def _deadline(self, context: grpc.aio.ServicerContext) -> float:
+        """A caller without a deadline has the time of the settings."""
+        left = context.time_remaining()
+        seconds = self.settings.budget.request_seconds if left is None else left
+        return time.monotonic() + float(seconds)
+
+    async def _result(self, message: ranking_pb2.RankRequest, deadline: float) -> ranking_pb2.RankResult:
+        try:
+            response = await self.answer(message, deadline=deadline)
+        except MarqueeError as error:
+            told = ranking_pb2.RankError(
+                code=_status(error).value[0],
+                message=str(error),
+                retry_after_millis=round(1000 * (_retry_after(error) or 0)),
+            )
+            return ranking_pb2.RankResult(request_id=message.request_id, error=told)
+        return ranking_pb2.RankResult(request_id=response.request_id, response=response)
+
+    async def _read_stream(
+        self,
+        messages: AsyncIterator[ranking_pb2.RankRequest],
+        context: grpc.aio.ServicerContext,
+        ready: asyncio.Queue[ranking_pb2.RankResult | None],
+    ) -> None:
+        """Rank what comes, a few at once; a stream of more waits to be read. None marks the end."""
+        room = asyncio.Semaphore(self.settings.requests_per_call)
+        under_way: dict[str, asyncio.Task[None]] = {}
+
+        async def work(message: ranking_pb2.RankRequest) -> None:
+            try:
+                budget = time.monotonic() + self.settings.budget.request_seconds
+                await ready.put(await self._result(message, min(budget, self._deadline(context))))
+            finally:
+                under_way.pop(message.request_id, None)
+                room.release()
+
+        try:
+            async for message in messages:
+                if not message.request_id or message.request_id in under_way:
+                    raise RequestError(
+                        "request_id", "is needed in a stream, and must differ from those unanswered"
+                    )
+                await room.acquire()
+                under_way[message.request_id] = asyncio.create_task(work(message))
+            await asyncio.gather(*under_way.values())
+        finally:
+            for task in [*under_way.values()]:
+                task.cancel()
+            ready.put_nowait(None)
+
+
+def _status(error: MarqueeError) -> Any:
+    return STATUS.get(type(error), grpc.StatusCode.INTERNAL)
+
+
+def _retry_after(error: MarqueeError) -> float | None:
+    if isinstance(error, OverloadedError):
+        return error.retry_after_seconds
+    return UNAVAILABLE_RETRY_SECONDS if isinstance(error, OnlineStoreError) else None
+
+
+def _pushback(error: MarqueeError) -> tuple[tuple[str, str], ...]:
+    seconds = _retry_after(error)
+    return () if seconds is None else ((PUSHBACK, str(max(1, round(1000 * seconds)))),)
