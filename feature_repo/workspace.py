@@ -45,6 +45,10 @@ class Workspace:
         return self.home / "serving_log"
 
     @property
+    def shadow_log(self) -> Path:
+        return self.home / "shadow"
+
+    @property
     def registry(self) -> Path:
         return self.home / "registry.db"
 

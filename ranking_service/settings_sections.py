@@ -168,5 +168,30 @@ class HttpSettings:
     """Whether POST /rank answers."""
 
 
+@dataclass(frozen=True)
+class LoggingSettings:
+    """`[logging]`: the server's own messages on stderr; `[log]` is the log of what was served."""
+
+    format: str = field(default="auto", metadata={"choices": ("auto", "json", "text")})
+    """"auto" is text on a terminal, else one JSON object a line."""
+    level: str = field(default="info", metadata={"choices": ("debug", "info", "warning", "error")})
+    slow_seconds: float = 0.1
+    """A request that took longer is worth a line."""
+    lines_per_second: int = 5
+    """Of one kind (degraded, slow, each status); further ones are counted, and the next line says how many."""
+    access: bool = False
+    """Whether complete answers in time get a line each, too."""
+
+
+@dataclass(frozen=True)
+class TraceSettings:
+    """`[traces]`: spans for OpenTelemetry; needs the extra: `pip install marquee[otel]`."""
+
+    endpoint: str = ""
+    """Where spans go, by OTLP over HTTP, such as "http://collector:4318/v1/traces"; empty is off."""
+    share: float = field(default=0.01, metadata={"share": True})
+    """Of requests that came without a trace of their own; a caller's own decision is followed."""
+
+
 Models = Mapping[str, str]
 """`[models]`: further models by name, each a version, a folder, or "promoted"."""

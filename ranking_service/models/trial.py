@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def _judge(version: str, code: int | None, told: str) -> None:
 def run(task: dict[str, Any]) -> None:
     """The trial itself, within its limits. Raises BundleError and OnlineStoreError."""
     from ranking_service.bundle import load
-    from ranking_service.online.start_up import open_ranker
+    from ranking_service.online.start_up import rehearse
 
     path = Path(task["path"])
     found = load(path).manifest["sha256"]
@@ -87,7 +87,9 @@ def run(task: dict[str, Any]) -> None:
             f"{path.name} is not the bundle that was promoted: its manifest has the hash {found[:12]}, promoted "
             f"was {task['sha256'][:12]}; promote it again if it is meant"
         )
-    open_ranker(path, redis_url=task["redis_url"], settings=settings_of(task["settings"]))
+    settings = settings_of(task["settings"])
+    no_memory = replace(settings.cache, items=0, users=0, preload_seconds=0.0)
+    asyncio.run(rehearse(path, redis_url=task["redis_url"], settings=replace(settings, cache=no_memory)))
 
 
 def limit(seconds: float, memory_bytes: int) -> None:
