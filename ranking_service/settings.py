@@ -16,11 +16,13 @@ from ranking_service.settings_sections import (
     CacheSettings,
     HttpSettings,
     LevelSettings,
+    LoggingSettings,
     LogSettings,
     Models,
     RedisSettings,
     SecuritySettings,
     ShadowSettings,
+    TraceSettings,
 )
 
 SETTINGS_FILE = "service.toml"
@@ -53,6 +55,8 @@ class ServiceSettings:
     shadow: ShadowSettings = field(default_factory=ShadowSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    logging: LoggingSettings = field(default_factory=LoggingSettings)
+    traces: TraceSettings = field(default_factory=TraceSettings)
 
 
 def read_settings(path: Path | None) -> ServiceSettings:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,15 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from feature_repo.errors import SettingError
 from ranking_service.online.fetched import EntityRows, Fetched, ViewRows
 from ranking_service.proto import ranking_pb2
+from ranking_service.server.logs import RequestLines, TextLines, write_to
 from ranking_service.server.metrics import ServerMetrics
 from ranking_service.server.metrics_folder import FOLDER_VARIABLE, exposition
 from ranking_service.server.metrics_state import WorkerState
+from ranking_service.server.traces import Traces
+from ranking_service.settings_sections import LoggingSettings, TraceSettings
 
 MODELS = frozenset({"default"})
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -204,3 +212,120 @@ def test_workers_are_added_up_and_a_dead_ones_doings_count_but_not_its_state(tmp
     served = {"model": "default", "version": "v1", "service": "ranker"}
     assert value(both, "marquee_bundle_info", **served) == 1
     assert int(done.stdout) <= 12, "two workers, six kinds of files"
+
+
+def lines_of(settings: LoggingSettings, steps: Callable[[RequestLines], None]) -> list[dict[str, Any]]:
+    """What the steps write, as JSON."""
+    stream = StringIO()
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    write_to(stream, settings)
+    try:
+        steps(RequestLines(settings, clock=lambda: NOW[0]))
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+NOW = [0.0]
+
+
+def test_a_failed_a_degraded_and_a_slow_request_get_a_line_with_their_id_and_a_good_one_none() -> None:
+    def steps(lines: RequestLines) -> None:
+        lines.answered(response(request_id="good"), seconds=0.004, caller="web")
+        lines.answered(response(request_id="slow"), seconds=0.4, caller="web")
+        view = ranking_pb2.DegradedView(view="item_stats", level=2)
+        poor = response(request_id="poor", level=2, reason="Redis is late", degraded_views=[view])
+        lines.answered(poor, seconds=0.02, caller="web")
+        lines.refused("UNAVAILABLE", "no answer", request_id="none", seconds=0.02, caller="web")
+
+    slow, poor, none = lines_of(LoggingSettings(format="json"), steps)
+    assert (slow["request_id"], slow["message"], slow["millis"]) == ("slow", "slow", 400.0)
+    assert slow["micros"]["score"] == 1200
+    assert (poor["request_id"], poor["reason"], poor["views"]) == ("poor", "Redis is late", ["item_stats"])
+    assert (none["request_id"], none["code"], none["level"]) == ("none", "UNAVAILABLE", "warning")
+
+
+def test_an_outage_writes_a_few_lines_a_second_and_says_how_many_it_left_out() -> None:
+    def steps(lines: RequestLines) -> None:
+        for number in range(1_000):
+            NOW[0] = 10.0 + number / 500
+            lines.refused("UNAVAILABLE", "Redis is gone", request_id=str(number), seconds=0.02, caller="web")
+        lines.refused("INVALID_ARGUMENT", "user_id: is empty", request_id="x", seconds=0.0, caller="web")
+
+    written = lines_of(LoggingSettings(format="json", lines_per_second=3), steps)
+    assert [line["code"] for line in written] == ["UNAVAILABLE"] * 6 + ["INVALID_ARGUMENT"]
+    assert [line.get("suppressed") for line in written] == [None, None, None, 497, None, None, None]
+
+
+def test_the_access_log_is_for_who_asks_for_it() -> None:
+    def steps(lines: RequestLines) -> None:
+        lines.answered(response(request_id="good"), seconds=0.004, caller="web")
+
+    (line,) = lines_of(LoggingSettings(format="json", access=True), steps)
+    assert (line["message"], line["request_id"], line["caller"]) == ("answered", "good", "web")
+
+
+def test_what_a_caller_sends_stays_on_one_line_and_short() -> None:
+    record = logging.LogRecord("marquee", logging.WARNING, "", 0, "%s", ("a\nforged line\x1b[31m",), None)
+    assert len(TextLines().format(record).splitlines()) == 1
+    assert "\x1b" not in TextLines().format(record)
+
+    def steps(lines: RequestLines) -> None:
+        long = "x" * 1_000_000
+        lines.refused("INVALID_ARGUMENT", long, request_id=long, seconds=0, caller="web")
+
+    (line,) = lines_of(LoggingSettings(format="json"), steps)
+    assert len(json.dumps(line)) < 2_000
+
+
+def recording(share: float) -> tuple[Traces, Any]:
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    return Traces.to(SimpleSpanProcessor(exporter), share=share), exporter
+
+
+def test_a_request_is_a_span_in_its_callers_trace_with_its_stages_inside() -> None:
+    traces, exporter = recording(0.0)
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    metadata = [("user-agent", "x"), ("traceparent", f"00-{trace}-{parent}-01"), ("some-bin", b"\xff")]
+    traces.answered(response(request_id="r1"), metadata=metadata, began=100.0, ended=100.004)
+    traces.refused("UNAVAILABLE", "no answer", metadata=metadata, began=101.0, ended=101.02)
+    spans = exporter.get_finished_spans()
+    *stages, request, refused = spans
+    assert [span.name for span in stages] == ["decode", "fetch", "assemble", "score", "order"]
+    assert {f"{span.context.trace_id:032x}" for span in spans} == {trace}
+    assert f"{request.parent.span_id:016x}" == parent
+    assert all(span.parent.span_id == request.context.span_id for span in stages)
+    assert (request.attributes["marquee.request_id"], request.attributes["marquee.level"]) == ("r1", 0)
+    assert [span.end_time - span.start_time for span in stages][1] == 900_000
+    assert stages[1].start_time == stages[0].end_time
+    assert not refused.status.is_ok
+    traces.stop()
+
+
+def test_without_a_trace_of_the_callers_only_a_share_is_recorded() -> None:
+    for share, expected in ((0.0, 0), (1.0, 6)):
+        traces, exporter = recording(share)
+        traces.answered(response(), metadata=[], began=1.0, ended=2.0)
+        assert len(exporter.get_finished_spans()) == expected
+
+
+def test_traces_are_off_without_an_endpoint_and_need_the_extra_with_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Traces.start(TraceSettings()) is None
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(SettingError, match=r"marquee\[otel\]"):
+        Traces.start(TraceSettings(endpoint="http://127.0.0.1:1/v1/traces"))
+
+
+def test_the_servers_side_does_without_the_extra() -> None:
+    program = (
+        "import sys, ranking_service.server.metrics, ranking_service.server.logs, ranking_service.server.traces; "
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
