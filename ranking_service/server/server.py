@@ -51,7 +51,7 @@ class Place:
     """0 picks a free one."""
     shares_port: bool = False
     """Whether further processes listen on the port too."""
-    registry: str | None = None
+    registry: Registry | None = None
     """Where promotions are followed; None follows none."""
     follows: tuple[str, ...] = ()
     """Names of the models that a promotion changes."""
@@ -124,7 +124,7 @@ class LoopServer:
         place = self.place
         if place.registry is None or not place.settings.follow_seconds:
             return
-        registry = Registry.open(place.registry)
+        registry = place.registry
         trial = Trial(place.redis_url, place.settings)
         versions = self.servicer.models.versions()
         self.followers = tuple(
@@ -173,7 +173,7 @@ class RankingServer:
             log_folder,
             host,
             port,
-            registry=None if registry is None else str(registry),
+            registry=None if registry is None else Registry.open(registry),
             follows=followers_of(None, {}) if registry is not None else (),
         )
         loop = asyncio.new_event_loop()
