@@ -30,7 +30,10 @@ def column(parts: Sequence[Column | int], declared: Field, *, is_stored: bool = 
 
 def numbers(values: Array, kind: pa.DataType) -> pa.Array:
     """NaN is null."""
-    return pa.array(np.ascontiguousarray(values, kind.to_pandas_dtype()), kind, from_pandas=True)
+    missing = np.isnan(values)
+    return pa.array(
+        np.ascontiguousarray(values, kind.to_pandas_dtype()), kind, mask=missing if missing.any() else None
+    )
 
 
 def instants(seconds: Array) -> pa.Array:

@@ -37,6 +37,7 @@ import pyarrow.compute as pc
 from feature_repo.columns import take
 from feature_repo.errors import BundleError
 from ranking_service.contract import Contract, Field, ViewPlan
+from ranking_service.online.blocks import BlockColumns
 from ranking_service.online.fetched import EntityRows, Origin
 from ranking_service.online.ranker import Ranking
 from ranking_service.serving_log.arrow_columns import TIMESTAMP, column, instants, numbers
@@ -83,8 +84,6 @@ class LoggedRanking:
     """Unix seconds; differs from the request's own time in replays."""
     model: str = ""
     """Its name in the server's settings."""
-    reason: str = ""
-    """Why the level is not 0."""
     served_id: str = field(default_factory=new_served_id)
     """Unique, unlike the request's id, which a caller may use twice."""
 
@@ -139,7 +138,7 @@ def candidates_table(logged: Sequence[LoggedRanking], contract: Contract) -> pa.
     columns |= _filled(columns, contract)
     width = len(contract.features)
     inputs = [_input_or_missing(ranking.model_input, len(ranking.order), width) for ranking in rankings]
-    by_feature = np.ascontiguousarray(np.concatenate(inputs).T)
+    by_feature = np.concatenate([matrix.T for matrix in inputs], axis=1)
     for name, values in zip(contract.feature_names, by_feature, strict=True):
         columns[MODEL_PREFIX + name] = numbers(values, pa.float32())
     return pa.table(columns)
@@ -155,7 +154,7 @@ def _request_row(entry: LoggedRanking) -> dict[str, object]:
         "model": entry.model,
         "bundle_version": ranking.bundle_version,
         "level": ranking.level,
-        "reason": entry.reason or fetched.reason,
+        "reason": ranking.reason,
         "degraded_views": [{"view": view.view, "level": view.level} for view in fetched.degraded],
         "cached_candidates": fetched.cached_candidates,
         "received_timestamp": round(entry.received_timestamp * 1e6),
@@ -185,6 +184,7 @@ Found = Sequence[tuple[int, Sequence[EntityRows]]]
 def _stored(found: Found, views: Sequence[ViewPlan]) -> dict[str, pa.Array]:
     """Raw values, event times and presence of `views`; a view that was not even tried counts as unread."""
     columns: dict[str, pa.Array] = {}
+    floats = _floats(found)
     for view in views:
         rows = [next((kind for kind in kinds if view.name in kind.views), None) for _, kinds in found]
         counts = [count for count, _ in found]
@@ -201,11 +201,25 @@ def _stored(found: Found, views: Sequence[ViewPlan]) -> dict[str, pa.Array]:
             pa.array(np.concatenate(presence), pa.int8()), PRESENCE_NAMES
         )
         for declared in view.fields:
+            if declared.name in floats:
+                columns[declared.name] = numbers(floats[declared.name], pa.float32())
+                continue
             parts = [
                 count if kind is None else kind.columns[declared.name]
                 for kind, count in zip(rows, counts, strict=True)
             ]
             columns[declared.name] = column(parts, declared, is_stored=True)
+    return columns
+
+
+def _floats(found: Found) -> dict[str, npt.NDArray[np.float32]]:
+    """The FLOAT columns that lie side by side in blocks, turned all at once: most of a log, and its cost."""
+    columns: dict[str, npt.NDArray[np.float32]] = {}
+    for kind in zip(*(kinds for _, kinds in found), strict=True):
+        rows = [entity.columns for entity in kind if isinstance(entity.columns, BlockColumns)]
+        if len(rows) == len(kind) and all(part.plan is rows[0].plan for part in rows):
+            by_column = np.concatenate([part.blocks.floats.T for part in rows], axis=1)
+            columns |= {name: by_column[place] for name, place in rows[0].plan.floats.items()}
     return columns
 
 
