@@ -335,7 +335,7 @@ def test_a_folder_that_the_system_refuses_is_one_line(monkeypatch: Patch, capsys
         ({"at": -1.0}, "at"),
         ({"at": 1e12}, "at"),
         ({"user_id": "\udcff"}, "user_id"),
-        ({"candidate_ids": ["a", "\udcff"]}, "candidate_ids"),
+        ({"candidate_ids": ["a", "\udcff"]}, "candidate_ids[1]"),
         ({"surface": "\udcff"}, "surface"),
     ],
 )

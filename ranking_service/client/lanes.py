@@ -1,0 +1,135 @@
+"""Which connection a call takes: several servers, several connections to each, those that fail left out for a while.
+
+Each lane is one gRPC channel with gRPC's own round_robin over the addresses that its DNS name has; the choice between
+lanes is made here, because a channel takes one name only, and because channels to one address (several worker
+processes behind one port) are the same to gRPC.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from feature_repo.errors import SettingError
+
+TARGET_SCHEMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "xds:")
+LONGEST_REST_SECONDS = 2.0
+SHORTEST_REST_SECONDS = 0.1
+SLOW_CALLS = 3
+"""So many calls in a row that ran into their deadline count as a failure."""
+CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+"""The minimum is what gRPC allows a connection to take; a server is back at most some 2 s after it is."""
+
+
+@dataclass(eq=False)
+class Lane:
+    """One connection's state; its channel is kept by whoever made it, at the same place."""
+
+    place: int
+    address: str
+    in_flight: int = 0
+    failures: int = 0
+    """In a row."""
+    slow: int = 0
+    """In a row."""
+    rest_until: float = 0.0
+    last_used: int = 0
+
+    @property
+    def target(self) -> str:
+        """As gRPC names it."""
+        return self.address if self.address.startswith(TARGET_SCHEMES) else f"dns:///{self.address}"
+
+
+@dataclass
+class Lanes:
+    """All connections; thread-safe. Times are the clock's seconds."""
+
+    lanes: tuple[Lane, ...]
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _uses: int = 0
+
+    @classmethod
+    def to(cls, addresses: Sequence[str], connections: int) -> Lanes:
+        places = [address for _ in range(connections) for address in addresses]
+        return cls(tuple(Lane(place, address) for place, address in enumerate(places)))
+
+    def take(self, now: float, avoid: Lane | None = None) -> Lane:
+        """The lane with the fewest unanswered calls of those that do not rest; of equal ones the longest unused.
+
+        `avoid` is where the call has just failed. When all rest, the one that is to be tried next.
+        """
+        with self._lock:
+            awake = [lane for lane in self.lanes if lane.rest_until <= now]
+            awake = [lane for lane in awake if lane is not avoid] or awake
+            if awake:
+                lane = min(awake, key=lambda lane: (lane.in_flight, lane.last_used))
+            else:
+                lane = min(self.lanes, key=lambda lane: (lane.rest_until, lane.last_used))
+            if lane.failures:
+                lane.rest_until = now + _rest(lane)  # one call tries it, the others wait for how that goes
+            self._uses += 1
+            lane.last_used = self._uses
+            lane.in_flight += 1
+            return lane
+
+    def answered(self, lane: Lane) -> None:
+        """By a ranking or an error that says that the server works."""
+        with self._lock:
+            lane.in_flight -= 1
+            lane.failures, lane.slow, lane.rest_until = 0, 0, 0.0
+
+    def failed(self, lane: Lane, now: float) -> None:
+        """There is no server, or one that cannot answer."""
+        with self._lock:
+            lane.in_flight -= 1
+            lane.failures += 1
+            lane.rest_until = now + _rest(lane)
+
+    def overran(self, lane: Lane, now: float) -> None:
+        """The deadline came first; `SLOW_CALLS` in a row are a failure."""
+        with self._lock:
+            lane.slow += 1
+            slow = lane.slow
+        if slow >= SLOW_CALLS:
+            self.failed(lane, now)
+        else:
+            self.left(lane)
+
+    def left(self, lane: Lane) -> None:
+        """The call ended without telling anything about the server."""
+        with self._lock:
+            lane.in_flight -= 1
+
+
+def _rest(lane: Lane) -> float:
+    doubled: float = SHORTEST_REST_SECONDS * 2 ** min(lane.failures, 10)
+    return min(doubled, LONGEST_REST_SECONDS)
+
+
+def addresses(text: str) -> tuple[str, ...]:
+    """The servers named by "host:port,host:port", or the one target with a scheme that gRPC knows.
+
+    gRPC itself takes a port modulo 65536, and an address without one as port 443: SettingError here.
+    """
+    if text.startswith(TARGET_SCHEMES):
+        return (text,)
+    found = tuple(entry.strip() for entry in text.split(","))
+    for entry in found:
+        host, _, port = entry.rpartition(":")
+        if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 2**16:
+            raise SettingError(
+                f"address {entry!r} is not host:port, such as 127.0.0.1:50051; several are separated by commas"
+            )
+    if len(set(found)) < len(found):
+        raise SettingError(f"{text!r} names a server twice; for more connections to each say connections=2")
+    return found
