@@ -20,7 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo.errors import SettingError
+from feature_repo.errors import OverloadedError, SettingError
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.callers import caller, label
 from ranking_service.server.messages import ReadableMessages
@@ -454,6 +454,15 @@ def test_a_caller_gets_its_burst_then_its_rate_and_is_told_how_long_to_wait(mome
     moment[0] += wait
     assert limiter.wait_seconds("web") == 0.0
     assert limiter.wait_seconds("web") > 0
+
+
+def test_the_refusal_says_when_to_try_again_and_is_counted(moment: list[float]) -> None:
+    limiter = RateLimiter(10.0, 1, clock=lambda: moment[0])
+    limiter.check("token:web")
+    with pytest.raises(OverloadedError, match="of token:web; send fewer") as caught:
+        limiter.check("token:web", 3)
+    assert caught.value.retry_after_seconds == pytest.approx(0.1)
+    assert limiter.refused == 3
 
 
 def test_a_call_of_many_requests_costs_them_all_and_is_possible_beyond_the_burst(moment: list[float]) -> None:

@@ -14,6 +14,10 @@ from ranking_service.contract import Contract, Field, Scalar
 
 NAMED_FIELDS = frozenset({"surface", "device", "request_timestamp", "session_position"})
 """Request fields with a place of their own in the proto; all others travel in `context.features`."""
+LONGEST_TEXT = 1_024
+"""Characters of an id, a name or a text."""
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
+"""The model's matrix is float32."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class RankRequest:
         """This request. Raises RequestError naming the first offending field."""
         if not self.user_id:
             raise RequestError("user_id", "is empty; name the user to rank for")
+        texts = {"user_id": self.user_id, "request_id": self.request_id}
+        for name, text in {**texts, "context.surface": self.surface, "context.device": self.device}.items():
+            _check_length(name, text or "")
         _check_candidates(self.candidate_ids, candidate_limit)
         free = {declared.name: declared for declared in contract.request_fields}
         for name, value in self.features.items():
@@ -70,6 +77,9 @@ def _check_candidates(candidate_ids: tuple[str, ...], candidate_limit: int) -> N
         )
     if "" in candidate_ids:
         raise RequestError(f"candidate_ids[{candidate_ids.index('')}]", "is empty; leave it out")
+    if max(map(len, candidate_ids)) > LONGEST_TEXT:
+        for index, candidate in enumerate(candidate_ids):
+            _check_length(f"candidate_ids[{index}]", candidate)
     if len(set(candidate_ids)) < len(candidate_ids):
         seen: set[str] = set()
         for index, candidate in enumerate(candidate_ids):
@@ -80,7 +90,15 @@ def _check_candidates(candidate_ids: tuple[str, ...], candidate_limit: int) -> N
             seen.add(candidate)
 
 
+def _check_length(where: str, text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise RequestError(
+            where, f"has {len(text)} characters, the limit is {LONGEST_TEXT}; send a shorter one"
+        )
+
+
 def _check_feature(name: str, value: Scalar, declared: Mapping[str, Field]) -> None:
+    _check_length("context.features", name)
     where = f'context.features["{name}"]'
     if name in NAMED_FIELDS:
         raise RequestError(where, "has a field of its own in `context`; set it there")
@@ -91,8 +109,10 @@ def _check_feature(name: str, value: Scalar, declared: Mapping[str, Field]) -> N
         )
     if declared[name].is_text != isinstance(value, str):
         raise RequestError(where, f"must be a {'text' if declared[name].is_text else 'number'}, is {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(where, f"is {value}; send a finite number, or leave it out")
+    if isinstance(value, str):
+        _check_length(where, value)
+    elif not math.isfinite(value) or abs(value) > LARGEST_NUMBER:
+        raise RequestError(where, f"is {value}; send a finite number that float32 can hold, or leave it out")
 
 
 def _repeated(value: Scalar | None, declared: Field, count: int) -> Column:

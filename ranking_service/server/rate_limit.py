@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from feature_repo.errors import OverloadedError
 from ranking_service.settings_sections import SecuritySettings
 
 MOST_CALLERS = 10_000
@@ -24,6 +25,8 @@ class RateLimiter:
     burst_requests: int
     clock: Callable[[], float] = time.monotonic
     most_callers: int = MOST_CALLERS
+    refused: int = 0
+    """Requests over their caller's limit so far."""
     _full_at: OrderedDict[str, float] = field(default_factory=OrderedDict)
 
     @classmethod
@@ -32,6 +35,16 @@ class RateLimiter:
         if security.requests_per_second == 0:
             return None
         return cls(security.requests_per_second, security.burst_requests)
+
+    def check(self, caller: str, requests: int = 1) -> None:
+        """Count requests against the caller's limit. Raises OverloadedError that says when to try again."""
+        wait = self.wait_seconds(caller, requests)
+        if wait:
+            self.refused += requests
+            raise OverloadedError(
+                f"more than {self.requests_per_second:g} requests a second of {caller}; send fewer",
+                retry_after_seconds=wait,
+            )
 
     def wait_seconds(self, caller: str, requests: int = 1) -> float:
         """0.0 where the requests are within the caller's limit, which they then count against; else how long until

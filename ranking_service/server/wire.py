@@ -17,13 +17,16 @@ from ranking_service.proto import ranking_pb2
 
 YEAR_ONE, YEAR_TEN_THOUSAND = -62_135_596_800, 253_402_300_800
 """The instants a `google.protobuf.Timestamp` may hold, in Unix seconds."""
+PRIORITIES = {number: name for name, number in ranking_pb2.Priority.items()}
 
 
 def decode(message: ranking_pb2.RankRequest, clock: Callable[[], float]) -> RankRequest:
     """The request as sent, with an id and a time of its own.
 
-    Raises RequestError for a time or a context value that is none.
+    Raises RequestError for a priority, a time or a context value that is none.
     """
+    if message.priority not in PRIORITIES:
+        raise RequestError("priority", f"is {message.priority}; send one of {', '.join(PRIORITIES.values())}")
     context = message.context
     return RankRequest(
         request_id=message.request_id or uuid.uuid4().hex,

@@ -1,0 +1,71 @@
+"""Who watches a worker: metrics, log lines and spans, told once for each request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ranking_service.server.callers import caller, label
+from ranking_service.server.logs import RequestLines
+from ranking_service.server.metrics import ServerMetrics
+from ranking_service.server.traces import Traces
+from ranking_service.settings import ServiceSettings
+
+
+@dataclass(frozen=True)
+class Call:
+    """One RPC, as far as its requests share it."""
+
+    caller: str
+    """As `callers.caller` names it: whose rate limit it counts against."""
+    metadata: tuple[tuple[str, Any], ...]
+    """Empty where no spans are made."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """One worker's; used from its event loop."""
+
+    metrics: ServerMetrics
+    lines: RequestLines
+    traces: Traces | None
+    clock: Callable[[], float] = time.time
+
+    @classmethod
+    def start(cls, settings: ServiceSettings, models: Iterable[str]) -> Watch:
+        """`models` are the names under which the server has models. Raises SettingError."""
+        metrics = ServerMetrics(frozenset(models))
+        return cls(metrics, RequestLines(settings.logging), Traces.start(settings.traces))
+
+    def call(self, context: Any) -> Call:
+        """What gRPC's context tells of a call; look once for each RPC."""
+        metadata = tuple(context.invocation_metadata() or ()) if self.traces is not None else ()
+        return Call(caller(context), metadata)
+
+    def answered(self, message: Any, response: Any, call: Call, *, seconds: float) -> None:
+        """A request was answered in so much time, its wait for a turn included."""
+        named = label(call.caller)
+        count = len(message.candidate_ids)
+        self.metrics.answered(
+            response, candidates=count, seconds=seconds, priority=message.priority, caller=named
+        )
+        self.lines.answered(response, seconds=seconds, caller=named)
+        if self.traces is not None:
+            now = self.clock()
+            self.traces.answered(response, metadata=call.metadata, began=now - seconds, ended=now)
+
+    def refused(self, message: Any, code: str, problem: str, call: Call, *, seconds: float) -> None:
+        """A request was refused with this gRPC code, such as "UNAVAILABLE"."""
+        named = label(call.caller)
+        self.metrics.refused(code, model=message.model, priority=message.priority, caller=named)
+        self.lines.refused(code, problem, request_id=message.request_id, seconds=seconds, caller=named)
+        if self.traces is not None:
+            now = self.clock()
+            self.traces.refused(code, problem, metadata=call.metadata, began=now - seconds, ended=now)
+
+    def stop(self) -> None:
+        """Send what is left."""
+        if self.traces is not None:
+            self.traces.stop()
