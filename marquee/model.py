@@ -17,6 +17,7 @@ model = LazyGroup(
         "list": Verb("marquee.bundles:list_bundles", "Show every bundle, and which one is served."),
         "show": Verb("marquee.model_show:show", "Show what a bundle was trained on, expects, and is worth."),
         "promote": Verb("marquee.model_promote:promote", "Choose the bundle that is served."),
+        "compare": Verb("marquee.model_compare:compare", "Two bundles on the same requests, live or replayed."),
         "rollback": Verb("marquee.bundles:rollback", "Go back to the bundle that was promoted before."),
         "push": Verb("marquee.bundles:push", "Copy a bundle to the registry of all servers."),
     },
