@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := feature_repo materialization ranking_service skew_checks marquee tests
 DATA ?=
+ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types generated bench lock clean
+.PHONY: help setup demo test check format lint types generated bench chaos lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +46,9 @@ generated: $(READY) ## is the generated gRPC code up to date?
 
 bench: $(READY) ## latency of Rank next to the floor
 	@$(BIN)/marquee bench rank
+
+chaos: $(READY) ## fault tests of the ranking server: some ten minutes, prints a table; ONLY=NAME,NAME for some
+	@$(BIN)/python -m tests.chaos $(if $(ONLY),--only $(ONLY)) --json chaos.json
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra otel --universal --python-version 3.11 --fork-strategy fewest \
