@@ -126,7 +126,8 @@ def test_the_median_age_of_rows_is_looked_at_once_a_second() -> None:
 
 def test_what_a_worker_tells_becomes_gauges_and_growing_counters(metrics: ServerMetrics) -> None:
     metrics.tells(WorkerState(in_flight=3, cache_hits=10))
-    metrics.tells(WorkerState(in_flight=1, cache_hits=25, log_dropped=2))
+    metrics.tells(WorkerState(in_flight=5, cache_hits=15))
+    metrics.tells(WorkerState(in_flight=1, cache_hits=10, log_dropped=2))
     found = samples(exposition(metrics.registry))
     assert value(found, "marquee_in_flight_requests") == 1
     assert value(found, "marquee_cache_hits_total") == 25

@@ -148,13 +148,15 @@ class ServerMetrics:
             self.certificate.set(certificate_expires_at)
 
     def tells(self, state: WorkerState) -> None:
-        """What the worker says of itself; call once a second, and once more at the end."""
+        """What the worker says of itself; call once a second, and once more at the end.
+
+        A count that fell has begun anew, as it does with a new bundle's reader.
+        """
         for entry in GAUGES:
             self._of_state[entry.name].set(getattr(state, entry.name))
         for entry in COUNTERS:
-            grown = getattr(state, entry.name) - getattr(self._told, entry.name)
-            if grown > 0:
-                self._of_state[entry.name].inc(grown)
+            now, before = getattr(state, entry.name), getattr(self._told, entry.name)
+            self._of_state[entry.name].inc(now - before if now >= before else now)
         self._told = state
 
     def _count(self, model: str, priority: int, code: str, level: str, caller: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,8 +25,10 @@ from ranking_service.online.ranker import Ranker
 from ranking_service.online.start_up import open_ranker
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission
-from ranking_service.server.security import message_limits
+from ranking_service.server.door import Door
+from ranking_service.server.reporting import Reporting
 from ranking_service.server.servicer import Servicer
+from ranking_service.server.watch import Watch
 from ranking_service.serving_log.counts import LogCounts
 from ranking_service.serving_log.writer import ServingLog
 from ranking_service.settings import ServiceSettings
@@ -70,6 +73,7 @@ class LoopServer:
     grpc_server: Any
     health: Any
     followers: tuple[Follower, ...] = ()
+    reporting: Reporting = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
@@ -80,19 +84,23 @@ class LoopServer:
             raise SettingError(
                 f"port {place.port} is not between 0 and {LAST_PORT}; choose a free one, or 0 for any"
             )
+        door = Door.open(settings.security)
+        watch = Watch.start(settings, place.bundles)
         rankers = {name: await _opened(place, path) for name, path in place.bundles.items()}
         models = ServedModels(rankers)
         try:
-            options = [("grpc.so_reuseport", int(place.shares_port)), *message_limits(settings.security)]
-            server = grpc.aio.server(options=options)
-            bound = _bind(server, place.host, place.port)
+            options = [("grpc.so_reuseport", int(place.shares_port)), *door.options]
+            server = grpc.aio.server(options=options, interceptors=door.interceptors)
+            bound = door.bind(server, place.host, place.port)
             log = ServingLog.start(place.log_folder, settings.log) if place.log_folder is not None else None
         except BaseException:
             await models.close()
             raise
-        servicer = Servicer(models, Admission(settings.admission), log, settings)
+        servicer = Servicer(models, Admission(settings.admission), log, settings, watch, door.limiter)
         started = cls(place, f"{place.host}:{bound}", servicer, server, HealthServicer())
         await started._serve()
+        expiry = None if door.certificates is None else door.certificates.current.expires_at
+        watch.metrics.begins(time.time(), certificate_expires_at=expiry)
         return started
 
     async def switch(self, name: str, path: Path) -> None:
@@ -107,7 +115,9 @@ class LoopServer:
         await self.grpc_server.stop(self.place.settings.stop_seconds)
         log = self.servicer.log
         counts = await asyncio.to_thread(log.close) if log is not None else None
+        self.reporting.report()
         await self.servicer.models.close()
+        await asyncio.to_thread(self.servicer.watch.stop)
         return counts
 
     async def _serve(self) -> None:
@@ -119,6 +129,8 @@ class LoopServer:
         for name in ("", SERVICE):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._follow()
+        self.reporting = Reporting(self.servicer, self.servicer.watch.metrics, self.followers)
+        self._tasks.append(asyncio.create_task(self.reporting.run()))
 
     def _follow(self) -> None:
         place = self.place
@@ -217,11 +229,3 @@ def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
-
-
-def _bind(server: Any, host: str, port: int) -> int:
-    try:
-        bound: int = server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError as error:
-        raise SettingError(f"cannot listen on {host}:{port}; choose a free port, or 0 for any") from error
-    return bound

@@ -22,6 +22,8 @@ from ranking_service.models.served import DEFAULT, ServedModels
 from ranking_service.online.ranker import Ranker
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission
+from ranking_service.server.rate_limit import RateLimiter
+from ranking_service.server.watch import Call, Watch
 from ranking_service.server.wire import decode, encode
 from ranking_service.serving_log.tables import LoggedRanking
 from ranking_service.serving_log.writer import ServingLog
@@ -37,6 +39,8 @@ STATUS = {
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that gRPC's own retries heed."""
 UNAVAILABLE_RETRY_SECONDS = 0.25
+LONGEST_MESSAGE = 500
+"""A status travels in a header, which is short; what callers sent may stand in it."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,9 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     admission: Admission
     log: ServingLog | None
     settings: ServiceSettings
+    watch: Watch
+    limiter: RateLimiter | None = None
+    """Each caller's share; None where there is no limit."""
     clock: Callable[[], float] = time.time
     """Unix seconds, for requests that name no time; how long things take is measured by another clock."""
 
@@ -56,9 +63,9 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         self, message: ranking_pb2.RankRequest, context: grpc.aio.ServicerContext
     ) -> ranking_pb2.RankResponse:
         try:
-            return await self.answer(message, deadline=self._deadline(context))
+            return await self.answer(message, self.watch.call(context), deadline=self._deadline(context))
         except MarqueeError as error:
-            await context.abort(_status(error), str(error), trailing_metadata=_pushback(error))
+            await context.abort(_status(error), _said(error), trailing_metadata=_pushback(error))
             raise
 
     async def RankMany(
@@ -68,8 +75,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         if not 1 <= len(message.requests) <= limit:
             problem = RequestError("requests", f"has {len(message.requests)} requests; send 1 to {limit}")
             await context.abort(_status(problem), str(problem))
-        deadline = self._deadline(context)
-        results = await asyncio.gather(*(self._result(request, deadline) for request in message.requests))
+        deadline, call = self._deadline(context), self.watch.call(context)
+        results = await asyncio.gather(*(self._result(one, call, deadline) for one in message.requests))
         return ranking_pb2.RankManyResponse(results=results)
 
     async def RankStream(
@@ -82,12 +89,29 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
                 yield result
             reading.result()
         except RequestError as error:
-            await context.abort(_status(error), str(error))
+            await context.abort(_status(error), _said(error))
         finally:
             reading.cancel()
 
-    async def answer(self, message: ranking_pb2.RankRequest, *, deadline: float) -> ranking_pb2.RankResponse:
+    async def answer(
+        self, message: ranking_pb2.RankRequest, call: Call, *, deadline: float
+    ) -> ranking_pb2.RankResponse:
         """`deadline` in `time.monotonic` seconds. Raises the errors of `STATUS`."""
+        began = time.perf_counter()
+        try:
+            response = await self._ranked(message, call, deadline)
+        except MarqueeError as error:
+            seconds = time.perf_counter() - began
+            self.watch.refused(message, _status(error).name, _said(error), call, seconds=seconds)
+            raise
+        self.watch.answered(message, response, call, seconds=time.perf_counter() - began)
+        return response
+
+    async def _ranked(
+        self, message: ranking_pb2.RankRequest, call: Call, deadline: float
+    ) -> ranking_pb2.RankResponse:
+        if self.limiter is not None:
+            self.limiter.check(call.caller)
         is_prefetch = message.priority == ranking_pb2.PRIORITY_PREFETCH
         async with self.admission.turn(is_prefetch=is_prefetch, deadline=deadline):
             started, received = time.perf_counter_ns(), self.clock()
@@ -100,6 +124,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
                 ranking = await ranker(request, deadline=deadline)
             model = message.model or DEFAULT
             response = encode(ranking, decode_micros=decode_micros, model=model)
+            self.watch.metrics.aged(model, ranking.fetched, at=request.request_timestamp)
             if self.log is not None:
                 self.log.offer(LoggedRanking(ranking, contract, received, model, ranking.reason))
             return response
@@ -110,13 +135,15 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         seconds = self.settings.budget.request_seconds if left is None else left
         return time.monotonic() + float(seconds)
 
-    async def _result(self, message: ranking_pb2.RankRequest, deadline: float) -> ranking_pb2.RankResult:
+    async def _result(
+        self, message: ranking_pb2.RankRequest, call: Call, deadline: float
+    ) -> ranking_pb2.RankResult:
         try:
-            response = await self.answer(message, deadline=deadline)
+            response = await self.answer(message, call, deadline=deadline)
         except MarqueeError as error:
             told = ranking_pb2.RankError(
                 code=_status(error).value[0],
-                message=str(error),
+                message=_said(error),
                 retry_after_millis=round(1000 * (_retry_after(error) or 0)),
             )
             return ranking_pb2.RankResult(request_id=message.request_id, error=told)
@@ -131,11 +158,12 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         """Rank what comes, a few at once; a stream of more waits to be read. None marks the end."""
         room = asyncio.Semaphore(self.settings.requests_per_call)
         under_way: dict[str, asyncio.Task[None]] = {}
+        call = self.watch.call(context)
 
         async def work(message: ranking_pb2.RankRequest) -> None:
             try:
                 budget = time.monotonic() + self.settings.budget.request_seconds
-                await ready.put(await self._result(message, min(budget, self._deadline(context))))
+                await ready.put(await self._result(message, call, min(budget, self._deadline(context))))
             finally:
                 under_way.pop(message.request_id, None)
                 room.release()
@@ -153,6 +181,10 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             for task in [*under_way.values()]:
                 task.cancel()
             ready.put_nowait(None)
+
+
+def _said(error: MarqueeError) -> str:
+    return str(error)[:LONGEST_MESSAGE]
 
 
 def _status(error: MarqueeError) -> Any:
