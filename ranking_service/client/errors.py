@@ -113,11 +113,6 @@ def typed(
     return CallError(f"{address} answered {code.name}: {details}", code=code.name)
 
 
-def _seconds(pushback: str | bytes | None) -> float | None:
-    """gRPC's rule: what is no number means the same as a negative one, do not retry."""
-    if pushback is None:
-        return None
-    try:
-        return int(pushback) / 1000
-    except ValueError:
-        return -1.0
+def _seconds(pushback: str | None) -> float | None:
+    """gRPC itself turns what is no number into a negative one: do not retry."""
+    return None if pushback is None else int(pushback) / 1000
