@@ -7,6 +7,7 @@ outputs, float64 [rows] or text. Its name in `TRANSFORMS` is the name of its on-
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -159,10 +160,11 @@ class Lookup:
     """Finds each row's few `keys` among the same row's `names`; ids compare as whole strings, row by row."""
 
     def __init__(self, keys: Ragged, names: Ragged) -> None:
-        codes: dict[str, int] = {}
-        name_codes = np.fromiter((codes.setdefault(v, len(codes)) for v in names.values), np.int64)
+        name_values, key_values = names.values.tolist(), keys.values.tolist()
+        codes = {name: code for code, name in enumerate(dict.fromkeys(name_values))}
+        name_codes = np.fromiter(map(codes.__getitem__, name_values), np.int64, len(name_values))
         self.row, position = keys.flat()
-        key_codes = np.fromiter((codes.get(v, -1) for v in keys.values), np.int64)[position]
+        key_codes = np.fromiter(map(codes.get, key_values, repeat(-1)), np.int64, len(key_values))[position]
         width = len(codes) + 1
         list_of_name = np.repeat(np.arange(len(names.offsets) - 1), np.diff(names.offsets))
         placed = list_of_name * width + name_codes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,7 @@ def with_transforms(columns: Columns, contract: Contract) -> Filled:
 
 def fill(column: Column, field: Field) -> Column:
     """`column` with its missing values replaced by the field's default; the input is left as it is."""
-    if isinstance(column, Ragged):
+    if isinstance(column, Ragged) or field.default != field.default:  # a NaN: missing stays missing
         return column
     missing = column == np.array(None) if field.is_text else np.isnan(column)
     if not missing.any():
@@ -95,5 +96,4 @@ def encode(column: Column, feature: ModelFeature) -> Array:
     assert not isinstance(column, Ragged), f"{feature.name} is a list; lists feed transforms, not the model"
     if not feature.field.is_text:
         return column
-    codes = {category: float(code) for code, category in enumerate(feature.categories)}
-    return np.array([codes.get(value, np.nan) for value in column], np.float32)
+    return np.fromiter(map(feature.codes.get, column.tolist(), repeat(np.nan)), np.float32, len(column))

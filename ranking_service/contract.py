@@ -75,6 +75,11 @@ class ModelFeature:
     def name(self) -> str:
         return self.field.name
 
+    @cached_property
+    def codes(self) -> dict[str, float]:
+        """Of the categories."""
+        return {category: float(code) for code, category in enumerate(self.categories)}
+
 
 @dataclass(frozen=True)
 class Contract:

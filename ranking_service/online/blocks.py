@@ -65,6 +65,11 @@ class BlockPlan:
     views: tuple[ViewPlan, ...]
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """Of all columns."""
+        return frozenset(field.name for view in self.views for field in view.fields)
+
+    @cached_property
     def floats(self) -> Places:
         return self._placed(lambda field: field.value_type == "FLOAT")
 
@@ -243,6 +248,9 @@ class BlockColumns(Mapping[str, Column]):
         if name not in self._made:
             self._made[name] = self._column(name)
         return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.plan.names
 
     def __iter__(self) -> Iterator[str]:
         return (field.name for view in self.plan.views for field in view.fields)

@@ -113,15 +113,10 @@ class Fetched:
         """All columns at length n, the request's own included; the user's row stands in every one of them."""
         return Slate(self.user.columns, (context, self.item.columns, self.pair.columns), self.candidate_count)
 
-    def missing_counts(self) -> dict[str, int]:
-        """Candidates without a usable row, by view; views that lack none are left out."""
-        return {name: int(count) for name, count in self._missing()[0].items() if count}
-
-    def incomplete_candidates(self) -> int:
-        """Candidates that lack a usable row of at least one view."""
-        return self._missing()[1]
-
-    def _missing(self) -> tuple[dict[str, int], int]:
+    def missing(self) -> tuple[dict[str, int], int]:
+        """Candidates without a usable row, by view (views that lack none are left out), and those that lack one of
+        at least one view.
+        """
         counts: dict[str, int] = {}
         incomplete = np.zeros(self.candidate_count, np.bool_)
         for rows in (self.user, self.item, self.pair):

@@ -60,6 +60,7 @@ def _scalar(name: str, value: ranking_pb2.ContextValue) -> Scalar:
 def encode(ranking: Ranking, *, decode_micros: int, model: str) -> ranking_pb2.RankResponse:
     """The answer the caller asked for; scores are 0 where there was no model."""
     fetched = ranking.fetched
+    missing, incomplete = fetched.missing()
     micros = {"decode": decode_micros, **ranking.micros}
     response = ranking_pb2.RankResponse(
         request_id=ranking.request.request_id,
@@ -68,8 +69,8 @@ def encode(ranking: Ranking, *, decode_micros: int, model: str) -> ranking_pb2.R
         level=ranking.level,
         reason=ranking.reason,
         micros=ranking_pb2.StageMicros(**micros, total=sum(micros.values())),
-        incomplete_candidates=fetched.incomplete_candidates(),
-        missing_by_view=fetched.missing_counts(),
+        incomplete_candidates=incomplete,
+        missing_by_view=missing,
         cached_candidates=fetched.cached_candidates,
         explanation_skipped=ranking.explanation_skipped,
     )
