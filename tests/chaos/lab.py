@@ -91,9 +91,7 @@ class Lab:
         """Never so little that the load would be nothing."""
         if rate:
             return rate / LOAD_SHARE
-        for seconds in (LEAST_CAPACITY = 30.0
-"""Calls per second."""
-WARM_UP_SECONDS, CAPACITY_SECONDS):
+        for seconds in (WARM_UP_SECONDS, CAPACITY_SECONDS):
             found = capacity(
                 self.world, address, candidates=self.candidates, seconds=seconds, callers=CALLERS
             )
