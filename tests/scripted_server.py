@@ -106,9 +106,7 @@ def scripted(
     ranking_pb2_grpc.add_RankingServiceServicer_to_server(script, server)
     place = f"127.0.0.1:{port}"
     bound = (
-        server.add_insecure_port(place)
-        if credentials is None
-        else server.add_secure_port(place, credentials)
+        server.add_insecure_port(place) if credentials is None else server.add_secure_port(place, credentials)
     )
     server.start()
     try:

@@ -20,6 +20,7 @@ from ranking_service.client.calling import (
     OVERALL_SECONDS,
     TIMEOUT_SECONDS,
     Calling,
+    count,
     seconds,
 )
 from ranking_service.client.errors import ClosedError, UnavailableError
@@ -71,7 +72,7 @@ class AsyncRankingClient:
         end = self.calling.clock() + seconds("overall", overall)
         seconds("timeout", timeout)
         batch = Batch.of(requests)
-        turn = asyncio.Semaphore(calls_at_once)
+        turn = asyncio.Semaphore(count("calls_at_once", calls_at_once))
 
         async def some(places: list[int]) -> None:
             async with turn:
@@ -95,7 +96,7 @@ class AsyncRankingClient:
         Leave it early by `aclose`, such as with `contextlib.aclosing`.
         """
         retries = self.calling.begin(overall)
-        size = in_flight or self.calling.requests_per_call
+        size = count("in_flight", in_flight or self.calling.requests_per_call)
         stream = AioStream(self.calling, self._stub, retries, size=size, timeout=seconds("timeout", timeout))
         async for outcome in stream.outcomes(_awaited(requests)):
             yield outcome

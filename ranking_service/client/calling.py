@@ -137,6 +137,13 @@ class Calling:
             self.lanes.answered(lane)
 
 
+def count(name: str, value: int) -> int:
+    """The number itself; RequestError for less than 1."""
+    if value < 1:
+        raise RequestError(name, f"is {value}; expected 1 or more")
+    return value
+
+
 def seconds(name: str, value: float) -> float:
     """The timeout itself; RequestError for one that is not positive and finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:

@@ -19,6 +19,7 @@ from ranking_service.client.calling import (
     OVERALL_SECONDS,
     TIMEOUT_SECONDS,
     Calling,
+    count,
     seconds,
 )
 from ranking_service.client.errors import ClosedError, UnavailableError
@@ -88,9 +89,10 @@ class RankingClient:
         """
         end = self.calling.clock() + seconds("overall", overall)
         seconds("timeout", timeout)
+        workers = count("calls_at_once", calls_at_once)
         batch = Batch.of(requests)
         calls = list(batch.calls(self.calling.requests_per_call))
-        with ThreadPoolExecutor(max(1, min(calls_at_once, len(calls))), "rank-many") as pool:
+        with ThreadPoolExecutor(min(workers, max(1, len(calls))), "rank-many") as pool:
             for done in [pool.submit(self._rank_some, batch, places, timeout, end) for places in calls]:
                 done.result()
         return batch.outcomes
@@ -111,7 +113,7 @@ class RankingClient:
         requests were left to send.
         """
         retries = self.calling.begin(overall)
-        size = in_flight or self.calling.requests_per_call
+        size = count("in_flight", in_flight or self.calling.requests_per_call)
         yield from SyncStream(self.calling, self._stub, iter(requests), retries).outcomes(
             size=size, timeout=seconds("timeout", timeout)
         )
