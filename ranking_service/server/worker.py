@@ -7,6 +7,7 @@ It tells its supervisor in lines of JSON on stdout: `{"ready": ...}` once it ans
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from feature_repo.errors import MarqueeError, SettingError
@@ -27,17 +28,22 @@ from ranking_service.server.server import LoopServer, Place
 from ranking_service.server.task import ServeTask
 
 FAILED, WRONG_USE = 1, 2
+RESTART_SECONDS = 0.2
+"""Spent on filling the cache of a worker that takes the place of another."""
 
 
 def place_of(task: ServeTask) -> Place:
     """Raises BundleError, SettingError."""
     workspace = Workspace.from_environment()
     registry = registry_of(workspace)
-    models = task.settings.models
+    settings, models = task.settings, task.settings.models
+    if not task.needs_redis:  # the others carry its load: serve first, fill the cache meanwhile
+        cache = replace(settings.cache, preload_seconds=min(settings.cache.preload_seconds, RESTART_SECONDS))
+        settings = replace(settings, cache=cache)
     return Place(
         bundles=named_bundles(registry, task.bundle, models),
         redis_url=task.redis_url,
-        settings=task.settings,
+        settings=settings,
         log_folder=task.log_folder,
         host=task.host,
         port=task.port,
@@ -57,6 +63,8 @@ async def serve(task: ServeTask) -> None:
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     threading.Thread(target=_await_end_of_input, args=(loop, stopping), daemon=True).start()
     server = await LoopServer.start(place)
+    gc.collect()
+    gc.freeze()  # what is here now stays: later collections need not look at it
     versions = server.servicer.models.versions()
     _tell({"ready": server.address, "versions": versions, "doubts": await asyncio.to_thread(_doubts, server)})
     await stopping.wait()
