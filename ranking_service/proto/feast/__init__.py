@@ -1,0 +1,1 @@
+"""Generated from Feast; see `ranking_service.proto.generate`."""
