@@ -95,7 +95,6 @@ EDGES: dict[str, tuple[str, ...]] = {
         "materialization/data_plane/offline/duck_files.py",
         "materialization/data_plane/offline/duck_sources.py",
         "materialization/data_plane/rows/entities.py",
-        "materialization/data_plane/online/feature_vectors.py",
         "materialization/data_plane/batch/newest_rows.py",
         "materialization/data_plane/offline/jobs.py",
         "materialization/data_plane/offline/pull.py",

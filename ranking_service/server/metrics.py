@@ -66,7 +66,6 @@ class ServerMetrics:
         age = "Median age of a view's rows at request time, of one request a second."
         self.ages = histogram("feature_age_seconds", age, by_view, AGE_SECONDS)
         self.reads = histogram("redis_read_seconds", "Round trips to Redis.", ("outcome",), STAGE_SECONDS)
-        self.restarts = counter("worker_restarts", "Workers that ended and were replaced.", ())
         self.workers = gauge("workers", "Workers that serve.", (), "livesum")
         self.started = gauge("worker_start_timestamp_seconds", "The youngest worker's start.", (), "livemax")
         info = "1 for what is served, 0 for what was."

@@ -60,6 +60,8 @@ class Place:
     """Names of the models that a promotion changes."""
     needs_redis: bool = True
     """Whether to refuse to start where Redis does not answer."""
+    socket: Path | None = None
+    """A unix socket to listen on as well, without TLS."""
 
 
 @dataclass
@@ -92,6 +94,8 @@ class LoopServer:
             options = [("grpc.so_reuseport", int(place.shares_port)), *door.options]
             server = grpc.aio.server(options=options, interceptors=door.interceptors)
             bound = door.bind(server, place.host, place.port)
+            if place.socket is not None:
+                server.add_insecure_port(f"unix:{place.socket}")
             log = ServingLog.start(place.log_folder, settings.log) if place.log_folder is not None else None
         except BaseException:
             await models.close()

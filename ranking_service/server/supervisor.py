@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from feature_repo.errors import MarqueeError, SettingError
+from ranking_service.server.beside import Beside
 from ranking_service.server.task import ServeTask
 
 WORKER = "ranking_service.server.worker"
@@ -72,9 +73,12 @@ class Supervisor:
         """Serve until `stop`; what each worker's log counted. Raises StartError, SettingError."""
         self._reserve()
         self._workers = [Worker(number) for number in range(self.workers)]
+        self._beside = Beside.prepare(self.task.settings)
         keeping: list[asyncio.Task[None]] = []
+        beside = asyncio.create_task(asyncio.to_thread(self._beside.start, self.workers))
         try:
             ready = await asyncio.gather(*(self._started(worker, self.task) for worker in self._workers))
+            await beside
             self.on_start(self.address, ready[0])
             again = replace(self.task, needs_redis=False)
             keeping = [asyncio.create_task(self._keep(worker, again)) for worker in self._workers]
@@ -86,6 +90,8 @@ class Supervisor:
             await asyncio.gather(*(self._end(worker) for worker in self._workers))
             if self._reserved is not None:
                 self._reserved.close()
+            await asyncio.gather(beside, return_exceptions=True)
+            await asyncio.to_thread(self._beside.close)
         return [worker.stopped for worker in self._workers if worker.stopped is not None]
 
     @property
@@ -121,7 +127,8 @@ class Supervisor:
             start_new_session=True,
         )
         assert worker.process.stdin is not None
-        worker.process.stdin.write(replace(task, port=self.task.port).to_line())
+        own = self._beside.of_worker(replace(task, port=self.task.port), worker.number)
+        worker.process.stdin.write(own.to_line())
         news = await _news(worker.process)
         if "ready" in news:
             return news
@@ -139,6 +146,7 @@ class Supervisor:
         while True:
             assert worker.process is not None
             code = await worker.process.wait()
+            self._beside.lost(worker.number)
             pause = (
                 0.0
                 if loop.time() - since > LIVED_SECONDS

@@ -25,6 +25,10 @@ class ServeTask:
     """0 picks a free one."""
     needs_redis: bool = True
     """Whether to refuse to start where Redis does not answer."""
+    number: int = 0
+    """The worker's place among the workers."""
+    socket: Path | None = None
+    """A unix socket to listen on as well, for the supervisor's HTTP side."""
 
     def to_line(self) -> bytes:
         """It may hold a password: it goes by stdin, arguments are for all to see."""
@@ -34,5 +38,6 @@ class ServeTask:
     def from_line(cls, line: bytes) -> ServeTask:
         raw: dict[str, Any] = json.loads(line)
         raw["settings"] = settings_of(raw["settings"])
-        raw["log_folder"] = None if raw["log_folder"] is None else Path(raw["log_folder"])
+        for name in ("log_folder", "socket"):
+            raw[name] = None if raw[name] is None else Path(raw[name])
         return cls(**raw)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import logging
 import os
 import signal
 import sys
@@ -24,6 +23,8 @@ from ranking_service.models.registry import registry_of
 from ranking_service.models.served import followers_of, named_bundles
 from ranking_service.online.feature_reader import RedisPlace
 from ranking_service.online.start_up import doubts
+from ranking_service.server.logs import start_logging
+from ranking_service.server.metrics_folder import write_as
 from ranking_service.server.server import LoopServer, Place
 from ranking_service.server.task import ServeTask
 
@@ -51,6 +52,7 @@ def place_of(task: ServeTask) -> Place:
         registry=registry,
         follows=followers_of(task.bundle, models),
         needs_redis=task.needs_redis,
+        socket=task.socket,
     )
 
 
@@ -104,8 +106,9 @@ def _tell(news: Mapping[str, Any]) -> None:
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     task = ServeTask.from_line(_first_line())
+    start_logging(task.settings.logging)
+    write_as(task.number)
     try:
         asyncio.run(serve(task))
     except MarqueeError as error:
