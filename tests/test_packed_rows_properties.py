@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from feast.protos.feast.types.Value_pb2 import Value
+from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
+from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.value_type import ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,13 +17,15 @@ from packed_rows_values import ABSENT, ODD, PYTHON_VALUES, feast_values, same
 
 from feature_repo.errors import FeatureError
 from materialization.data_plane.online.batched_fetch import FetchedView
-from materialization.data_plane.online.feature_vectors import ViewVectors, varints
+from materialization.data_plane.online.feature_vectors import ViewVectors
 from materialization.data_plane.rows.keys import TAGS, ViewKeys, netstring
 from materialization.data_plane.rows.layout import BLOB_LISTS, BLOBS, FIXED, LISTS, NO_TIME, Layout
 from materialization.data_plane.rows.packing import pack
 from materialization.data_plane.rows.reading import read
-from materialization.data_plane.rows.values import is_encoded, pack_row, value_field
+from materialization.data_plane.rows.value_wire import FIELD_NUMBERS, timestamps_on_wire, varints
+from materialization.data_plane.rows.values import pack_row, value_field
 
+FeatureVector = GetOnlineFeaturesResponse.FeatureVector
 INT64 = st.integers(-(2**63), 2**63 - 1)
 LAYOUTS = st.lists(st.sampled_from(sorted(PYTHON_VALUES)), max_size=12).map(
     lambda types: Layout.of((f"c{place}", value_type) for place, value_type in enumerate(types))
@@ -40,10 +43,26 @@ def read_values(
     found = read(layout, rows, find or (lambda _: None))
     presence = (~found.present).astype(np.int8)
     vectors = ViewVectors(FetchedView(found, presence, found.event), len(rows))
-    columns = {column.name: list(vectors.values(column.name)) for column in layout.columns}
+    columns = {
+        column.name: RepeatedValue.FromString(vectors.values(column.name)).val for column in layout.columns
+    }
     return [
         {name: column[row] for name, column in columns.items()} if found.present[row] else None
         for row in range(len(rows))
+    ]
+
+
+def test_the_wire_has_feast_s_own_field_numbers() -> None:
+    fields = {value_field(Layout.of([("it", name)]).columns[0]): n for name, n in FIELD_NUMBERS.items()}
+    assert fields == {name: Value.DESCRIPTOR.fields_by_name[name].number for name in fields}
+    assert set(FIELD_NUMBERS) == {*FIXED, *LISTS, *BLOBS, *BLOB_LISTS}
+
+
+@given(st.lists(INT64, max_size=5))
+def test_event_times_on_the_wire_are_protobuf_s(micros: list[int]) -> None:
+    made = FeatureVector.FromString(timestamps_on_wire(0x1A, micros)).event_timestamps
+    assert [(one.seconds, one.nanos) for one in made] == [
+        (moment // 1_000_000, moment % 1_000_000 * 1000) for moment in micros
     ]
 
 
@@ -111,7 +130,7 @@ def arrow_columns(layout: Layout, rows: Sequence[Mapping[str, Value]]) -> dict[s
         present = [
             v if v is not None and v.WhichOneof("val") not in (None, "null_val") else None for v in values
         ]
-        if not is_encoded(column):
+        if not column.is_encoded:
             raw = [None if v is None else v.SerializeToString(deterministic=True) for v in present]
             arrays[column.name] = pa.array(raw, pa.large_binary())
         elif kind in LISTS or kind in BLOB_LISTS:

@@ -12,7 +12,7 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.metrics import track_feature_statuses
 from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
+from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.repo_config import RepoConfig
 
 from materialization.data_plane.online.batched_fetch import BatchedFetch, FetchedView, Presence, ViewRead
@@ -151,7 +151,7 @@ def _add_version(response: GetOnlineFeaturesResponse, view: Any) -> None:
 
 def online_rows(asked: Asked, vectors: ViewVectors) -> list[OnlineRow]:
     """Row by row, as Feast's `online_read` gives them."""
-    columns = [list(vectors.values(name)) for name in asked.features]
+    columns = [list(RepeatedValue.FromString(vectors.values(name)).val) for name in asked.features]
     presence, events = vectors.fetched.presence.tolist(), vectors.fetched.event_micros.tolist()
     rows: list[OnlineRow] = []
     for row, (how, event) in enumerate(zip(presence, events, strict=True)):

@@ -85,6 +85,11 @@ class Column:
         """Whether its values have a fixed width."""
         return self.value_type in FIXED
 
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the type has an encoding of its own; the others are serialized Values, of whatever type."""
+        return self.is_fixed or self.value_type in {*LISTS, *BLOBS, *BLOB_LISTS}
+
 
 @dataclass(frozen=True)
 class Layout:

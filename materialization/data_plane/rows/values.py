@@ -14,7 +14,6 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feature_repo.errors import FeatureError
 from materialization.data_plane.rows.layout import (
     BLOB_LISTS,
-    BLOBS,
     BOXED,
     FIXED,
     FORMAT_VERSION,
@@ -42,11 +41,6 @@ LETTERS = {"DOUBLE": "d", "INT64": "q", "UNIX_TIMESTAMP": "q", "FLOAT": "f", "IN
 def value_field(column: Column) -> str:
     """The field of `Value` that holds values of the declared type."""
     return OTHER_FIELDS.get(column.value_type, f"{column.value_type.lower()}_val")
-
-
-def is_encoded(column: Column) -> bool:
-    """Whether the type has an encoding of its own; the others are serialized Values, of whatever type."""
-    return column.is_fixed or column.value_type in {*LISTS, *BLOBS, *BLOB_LISTS}
 
 
 def pack_row(layout: Layout, values: Mapping[str, Value], *, event: int, created: int = NO_TIME) -> bytes:
@@ -110,7 +104,7 @@ class _Packer:
             value = values.get(column.name)
             kind = None if value is None else value.WhichOneof("val")
             if value is not None and kind not in (None, "null_val"):
-                if kind == field or not is_encoded(column):
+                if kind == field or not column.is_encoded:
                     tail.append(_blob(column, value, field))
                     end += len(tail[-1])
                     nulls ^= 1 << place
