@@ -63,7 +63,7 @@ class CanaryWorld:
 
     users: int = 100
     items: int = 1_000
-    trees: int = 150
+    trees: int = 100
     written_at: float = field(default_factory=lambda: time.time() - 3_600.0)
     """Event time of version 0 of every row, Unix seconds."""
 
@@ -111,7 +111,7 @@ class CanaryWorld:
     def booster(self) -> xgboost.Booster:
         """Rough in every feature, so that hardly two rows score the same."""
         random = np.random.default_rng(11)
-        rows = random.random((20_000, len(FIELDS)), np.float32)
+        rows = random.random((8_000, len(FIELDS)), np.float32)
         target = np.sin(rows * np.linspace(17, 41, len(FIELDS))).sum(axis=1)
         matrix = xgboost.DMatrix(rows, label=target, feature_names=[entry.name for entry in FIELDS])
         settings = {"max_depth": 6, "eta": 0.2, "seed": 1, "nthread": 2, "tree_method": "hist"}

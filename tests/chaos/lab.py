@@ -58,8 +58,11 @@ class Lab:
     """Calls per second instead of 60 % of capacity; 0 measures."""
 
     @classmethod
-    def open(cls, folder: Path, *, candidates: int = 200, rate: float = 0.0) -> Lab:
-        world = CanaryWorld()
+    def open(
+        cls, folder: Path, world: CanaryWorld | None = None, *, candidates: int = 200, rate: float = 0.0
+    ) -> Lab:
+        """Trains and publishes the world's model."""
+        world = world or CanaryWorld()
         return cls(world, world.publish(folder / "models"), folder, candidates, rate)
 
     def run(self, scenario: Scenario) -> Result:
