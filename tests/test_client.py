@@ -7,8 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from datetime import UTC, datetime, timedelta, timezone
+from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import grpc

@@ -39,36 +39,42 @@ def answered_by(client: Client, calls: int) -> Counter[str]:
 
 @BOTH
 def test_calls_are_shared_by_all_servers(kind: str) -> None:
-    with scripted(Script("a")) as one, scripted(Script("b")) as two, scripted(Script("c")) as three:
-        with connected(kind, f"{one},{two}, {three}") as client:
-            assert answered_by(client, 30) == {"a": 10, "b": 10, "c": 10}
+    with (
+        scripted(Script("a")) as one,
+        scripted(Script("b")) as two,
+        scripted(Script("c")) as three,
+        connected(kind, f"{one},{two}, {three}") as client,
+    ):
+        assert answered_by(client, 30) == {"a": 10, "b": 10, "c": 10}
 
 
 @BOTH
 def test_a_name_with_several_addresses_is_shared_by_them(kind: str) -> None:
     """gRPC's own round_robin, as for a DNS name that several machines have."""
-    with scripted(Script("a")) as one, scripted(Script("b")) as two:
-        with connected(kind, f"ipv4:{one},{two}") as client:
-            answered_by(client, 10)  # both are connected now
-            counted = answered_by(client, 20)
+    with (
+        scripted(Script("a")) as one,
+        scripted(Script("b")) as two,
+        connected(kind, f"ipv4:{one},{two}") as client,
+    ):
+        answered_by(client, 10)  # both are connected now
+        counted = answered_by(client, 20)
     assert counted == {"a": 10, "b": 10}
 
 
 @BOTH
 def test_a_dead_server_is_left_out_without_a_failed_call_and_comes_back(kind: str) -> None:
     port = free_port()
-    with scripted(Script("steady")) as steady:
-        with connected(kind, f"{steady},127.0.0.1:{port}") as client:
-            with scripted(Script("mortal"), port=port):
-                assert answered_by(client, 10)["mortal"] == 5
-            assert answered_by(client, 30) == {"steady": 30}
-            assert client.calling.budget.tokens >= client.calling.policy.budget_burst - 3
-            with scripted(Script("mortal"), port=port):
-                until = time.monotonic() + 10
-                while answered_by(client, 2)["mortal"] == 0:
-                    assert time.monotonic() < until
-                    time.sleep(0.05)
-                assert answered_by(client, 10)["mortal"] >= 4
+    with scripted(Script("steady")) as steady, connected(kind, f"{steady},127.0.0.1:{port}") as client:
+        with scripted(Script("mortal"), port=port):
+            assert answered_by(client, 10)["mortal"] == 5
+        assert answered_by(client, 30) == {"steady": 30}
+        assert client.calling.budget.tokens >= client.calling.policy.budget_burst - 3
+        with scripted(Script("mortal"), port=port):
+            until = time.monotonic() + 10
+            while answered_by(client, 2)["mortal"] == 0:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            assert answered_by(client, 10)["mortal"] >= 4
 
 
 @BOTH
@@ -88,9 +94,13 @@ def test_without_any_server_the_error_names_one() -> None:
 
 def test_a_stalled_server_gets_few_calls() -> None:
     """It takes calls and answers none: the unanswered ones keep further ones away."""
-    with scripted(Script("stalled", seconds=1.0)) as stalled, scripted(Script("quick")) as quick:
-        with RankingClient.connect(f"{stalled},{quick}") as client, ThreadPoolExecutor(8) as pool:
-            done = list(pool.map(lambda _: client.rank(**ANN).bundle_version, range(300)))
+    with (
+        scripted(Script("stalled", seconds=1.0)) as stalled,
+        scripted(Script("quick")) as quick,
+        RankingClient.connect(f"{stalled},{quick}") as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        done = list(pool.map(lambda _: client.rank(**ANN).bundle_version, range(300)))
     assert Counter(done)["stalled"] <= 16
 
 
