@@ -29,7 +29,10 @@ from ranking_service.serving_log.writer import is_sampled
 from ranking_service.settings import ServiceSettings
 from ranking_service.settings_sections import RedisSettings, ShadowSettings
 
-SETTINGS = ServiceSettings(redis=RedisSettings(1.0, 1.0), shadow=ShadowSettings(share=1.0, queue_requests=20))
+SETTINGS = ServiceSettings(
+    redis=RedisSettings(connect_seconds=1.0, timeout_seconds=1.0),
+    shadow=ShadowSettings(share=1.0, queue_requests=20),
+)
 
 
 def other_booster() -> xgboost.Booster:
