@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from marquee.terminal import INSTANT, console
+from marquee.connection import connect, connection_options
+from marquee.terminal import INSTANT
 
 if TYPE_CHECKING:
     from feature_repo.workspace import Workspace
-    from ranking_service.client import Contribution, RankedItem, Ranking
-
+    from ranking_service.client import Ranking
 
 POPULAR_CANDIDATES = 500
-SHOWN_REASONS = 3
+PRIORITIES = ("interactive", "prefetch")
 
 
 @click.command(short_help="Rank candidates for one user, against a running server.")
@@ -24,7 +24,7 @@ SHOWN_REASONS = 3
 @click.option(
     "--candidates", help="Item ids, separated by commas; @FILE reads them from a file, one per line."
 )
-@click.option("--address", default="127.0.0.1:50051", show_default=True, help="The server's host:port.")
+@connection_options
 @click.option("--surface", default="", help="Page, row or tab.")
 @click.option("--device", default="", help="tv, phone, tablet, web ...")
 @click.option(
@@ -37,34 +37,39 @@ SHOWN_REASONS = 3
     type=click.IntRange(0, 100_000),
     help="How many items to show; 0 shows all.",
 )
-@click.option("--explain", is_flag=True, help="Show what made the scores.")
+@click.option("--explain", is_flag=True, help="Show for each item which features made its score.")
+@click.option("--model", default="", help="Which model ranks, by its name in the server's settings.")
 @click.option(
-    "--timeout",
-    default=1.0,
+    "--priority",
+    default=PRIORITIES[0],
     show_default=True,
-    type=click.FloatRange(0.001, 3600),
-    help="Seconds to wait for the answer.",
+    type=click.Choice(PRIORITIES),
+    help="A prefetch gives way to interactive requests when there is too much to do.",
 )
 def rank(
     user: str,
     candidates: str | None,
-    address: str,
     surface: str,
     device: str,
     at: datetime | None,
     limit: int,
     explain: bool,
+    model: str,
+    priority: str,
     timeout: float,
+    **connection: Any,
 ) -> None:
     """Rank candidates for one user, against a running server.
 
     Without --candidates, the 500 items shown most in the last week of the workspace's events.
+
+    --explain shows for each item what each feature adds to its score: exact SHAP values of the trees, on the margin
+    (log odds for logistic models), with the value the model saw.
     """
     from feature_repo.workspace import Workspace
-    from ranking_service.client import RankingClient
 
     workspace = Workspace.from_environment()
-    with RankingClient.connect(address) as client:
+    with connect(**connection) as client:
         ranking = client.rank(
             user_id=user,
             candidate_ids=_candidate_ids(candidates, workspace),
@@ -73,6 +78,8 @@ def rank(
             at=at,
             limit=limit,
             explain=explain,
+            model=model,
+            priority=priority,
             timeout=timeout,
         )
     _show(ranking, user, workspace)
@@ -103,48 +110,8 @@ def _lines(name: str) -> list[str]:
 
 
 def _show(ranking: Ranking, user: str, workspace: Workspace) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from marquee.catalogue import items
+    from marquee.ranking_table import show
 
     known = items(workspace, [item.item_id for item in ranking.items]) if workspace.events.exists() else {}
-    table = Table(
-        "rank", "item", "score", title=Text(f"for user {user}"), title_justify="left", show_lines=True
-    )
-    if any(item.explanation for item in ranking.items):
-        table.add_column("because (effect on the log odds)")
-    for item in ranking.items:
-        shown = known.get(item.item_id)
-        name = f"{shown.title}\n{', '.join(shown.genres)}\n" if shown else ""
-        table.add_row(
-            str(item.rank + 1),
-            Text.assemble(name, (item.item_id, "dim")),
-            f"{item.score:.4f}",
-            *map(Text, _reasons(item)),
-        )
-    console.print(table)
-    micros = ", ".join(f"{stage} {value:,}" for stage, value in ranking.micros.items() if value)
-    console.print(f"microseconds: {micros}")
-    console.print(
-        f"request {ranking.request_id}, bundle {ranking.bundle_version}, level {ranking.level}", markup=False
-    )
-    if ranking.missing_by_view:
-        missing = ", ".join(f"{view} {count}" for view, count in ranking.missing_by_view.items())
-        console.print(f"candidates without a usable row (defaults took their place): {missing}")
-
-
-def _reasons(item: RankedItem) -> list[str]:
-    if item.explanation is None:
-        return []
-    entries = item.explanation.top[:SHOWN_REASONS]
-    return ["\n".join(f"{entry.contribution:+.2f}  {_in_short(entry)}: {_value(entry)}" for entry in entries)]
-
-
-def _in_short(entry: Contribution) -> str:
-    """The description up to its first qualification."""
-    return entry.description.split(",")[0]
-
-
-def _value(entry: Contribution) -> str:
-    return entry.category or ("unknown" if entry.value is None else f"{entry.value:.4g}")
+    show(ranking, user, known)
