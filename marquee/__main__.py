@@ -17,6 +17,7 @@ VERBS = {
     "redis": Verb("marquee.own_redis:redis", "A private Redis until Ctrl-C, for trying things out."),
     "serve": Verb("marquee.serve:serve", "Answer ranking requests over gRPC."),
     "rank": Verb("marquee.rank:rank", "Rank candidates for one user, against a running server."),
+    "receipt": Verb("marquee.receipt:receipt", "Rebuild a logged ranking, and prove it."),
     "skew": Verb("marquee.skew:skew", "Prove that what was served equals what the offline path gives."),
     "bench": Verb("marquee.bench:bench", "Measure, next to the floor."),
 }

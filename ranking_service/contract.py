@@ -93,6 +93,8 @@ class Contract:
     transforms: tuple[TransformPlan, ...]
     features: tuple[ModelFeature, ...]
     """In the order of the model's columns."""
+    left_out: tuple[str, ...] = ()
+    """References `view:field` of fields, of stored and on-demand views, that the feature service does not name."""
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ class Contract:
         return next(view for view in self.views if view.name == name)
 
     def to_json(self) -> dict[str, Any]:
-        return {key: _without_nan(value) for key, value in asdict(self).items()}
+        return {key: without_nan(value) for key, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Contract:
@@ -139,6 +141,7 @@ class Contract:
                 )
                 for feature in raw["features"]
             ),
+            left_out=tuple(raw.get("left_out", ())),
         )
 
 
@@ -151,10 +154,10 @@ def _field(raw: dict[str, Any]) -> Field:
     return Field(raw["name"], raw["value_type"], default, raw["tolerance"])
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON has no NaN: null stands for it."""
     if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
+        return {key: without_nan(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
+        return [without_nan(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value
