@@ -20,9 +20,11 @@ READY_SECONDS = 15.0
 
 
 @contextmanager
-def running(*settings: str, folder: Path, first: Sequence[str] = ()) -> Iterator[int]:
-    """A server with these settings on a free port, which it yields."""
-    port = free_port()
+def running(
+    *settings: str, folder: Path, first: Sequence[str] = (), port: int | None = None
+) -> Iterator[int]:
+    """A server with these settings on a free port, or that one; it is yielded."""
+    port = port or free_port()
     words = [
         redis_executable(),
         *first,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -31,8 +32,12 @@ from materialization.data_plane.online.batched_fetch import Presence
 from materialization.data_plane.online.link import RedisLink
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.feast_value import decode_timestamp, decode_value
-from ranking_service.online.feature_reader import compile_reader
+from ranking_service.online.feature_reader import FeatureReader, RedisPlace
+from ranking_service.online.fetched import Fetched, Origin
+from ranking_service.online.start_up import doubts
 from ranking_service.online.stock_redis_reader import StockRedisReader
+from ranking_service.settings import ServiceSettings
+from ranking_service.settings_sections import RedisSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 AT = NOW.timestamp()
@@ -74,6 +79,8 @@ STORES = {
     "stock": "redis",
 }
 TTL = {"user_all": 0.0, "item_all": 7 * DAY, "item_more": 0.0, "pair_all": DAY}
+VIEWS = frozenset(VIEW_KEYS)
+T = TypeVar("T")
 PREFIX = {"user_all": "u", "item_all": "i", "item_more": "m", "pair_all": "p"}
 
 
@@ -93,6 +100,10 @@ CONTRACT = Contract(
     transforms=(),
     features=(),
 )
+
+
+def place(url: str, rows: str = "packed") -> RedisPlace:
+    return RedisPlace(url, ServiceSettings(redis=RedisSettings(connect_seconds=1.0, rows=rows)))
 
 
 class World:
@@ -135,9 +146,26 @@ class World:
         }
         service = FeatureService(name="ranker", features=list(self.views.values()))
         self.store.apply([*entities.values(), *self.views.values(), service])
-        self.link = RedisLink.connect(url, timeout_seconds=1.0, connect_seconds=1.0)
-        self.reader = compile_reader(CONTRACT, self.link, rows)
+        self.url, self.rows = url, rows
+        self.client: Any = redis.Redis.from_url(url)
+        self.loop = asyncio.new_event_loop()
+        self.reader = self.open()
         self.store._get_provider().online_store.clock = lambda: AT
+
+    def open(self, contract: Contract = CONTRACT) -> FeatureReader:
+        """A reader with connections of its own."""
+        return place(self.url, self.rows).reader(contract)
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def fetch(self, user_id: str, item_ids: list[str], at: float = AT) -> Fetched:
+        return self.do(self.reader.fetch(user_id, item_ids, at=at, seconds=2.0))
+
+    def begin_anew(self) -> None:
+        """No connection, and no memory, of an earlier test's."""
+        self.do(self.reader.close())
+        self.reader = self.open()
 
     def write(self, view: str, ids: dict[str, str], values: dict[str, Value], age: float = 0.0) -> None:
         """`values` by field name without the view's prefix; the row is `age` seconds old."""
@@ -162,23 +190,28 @@ def worlds(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {rows: World(tmp_path_factory.mktemp(rows), redis_server, rows) for rows in STORES}
 
 
+def anew(world: World) -> World:
+    world.begin_anew()
+    return world
+
+
 @pytest.fixture(params=STORES)
 def world(request: pytest.FixtureRequest, worlds: dict[str, World], redis_url: str) -> World:
     """The same project over an empty Redis."""
     assert redis_url
-    return worlds[request.param]
+    return anew(worlds[request.param])
 
 
 @pytest.fixture
 def packed(worlds: dict[str, World], redis_url: str) -> World:
     assert redis_url
-    return worlds["packed"]
+    return anew(worlds["packed"])
 
 
 @pytest.fixture
 def stock(worlds: dict[str, World], redis_url: str) -> World:
     assert redis_url
-    return worlds["stock"]
+    return anew(worlds["stock"])
 
 
 def plain(value: Any) -> Any:
@@ -193,7 +226,9 @@ def plain(value: Any) -> Any:
 
 
 def reader_columns(world: World, user_id: str, item_ids: list[str]) -> dict[str, list[Any]]:
-    slate = world.reader.fetch(user_id, item_ids, at=AT).slate()
+    fetched = world.fetch(user_id, item_ids)
+    assert not fetched.degraded, fetched.reason
+    slate = fetched.slate({})
     return {
         name: [plain(value) for value in (column.to_lists() if isinstance(column, Ragged) else column)]
         for name, column in slate.items()
@@ -261,7 +296,7 @@ ID = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
 def test_any_stored_rows_read_as_feast_reads_them(
     world: World, user: str, items: list[str], rows: list[dict[str, Value]]
 ) -> None:
-    redis.Redis(connection_pool=world.link.pool).flushall()
+    world.client.flushall()
     world.write("user_all", {"user_id": user}, rows[0])
     for index, item in enumerate(items):
         world.write("item_all", {"item_id": item}, rows[index % 4])
@@ -291,9 +326,21 @@ def _part(text: str) -> bytes:
     return _text_bytes(text)
 
 
+def assert_nothing_was_read(fetched: Fetched) -> None:
+    """Every view says so, and every value is missing."""
+    assert {view.view: view.level for view in fetched.degraded} == dict.fromkeys(VIEWS, 2)
+    for rows in (fetched.user, fetched.item, fetched.pair):
+        for name, view in rows.views.items():
+            assert set(view.presence.tolist()) == {Origin.UNREAD}, name
+    for name, column in fetched.slate({}).items():
+        values = column.to_lists() if isinstance(column, Ragged) else column
+        assert not any(map(plain, values)), name
+    assert fetched.missing()[1] == fetched.candidate_count
+
+
 def test_nothing_stored_is_all_missing_and_not_found(world: World) -> None:
-    fetched = world.reader.fetch("nobody", ["a", "b"], at=AT)
-    slate = fetched.slate()
+    fetched = world.fetch("nobody", ["a", "b"])
+    slate = fetched.slate({})
     assert np.isnan(slate["i_float"]).all()
     assert np.isnan(slate["u_int64"]).all()
     assert slate["p_text"].tolist() == [None, None]
@@ -301,8 +348,7 @@ def test_nothing_stored_is_all_missing_and_not_found(world: World) -> None:
     assert {len(column) for column in slate.values()} == {2}
     assert fetched.item.views["item_all"].presence.tolist() == [Presence.NOT_FOUND] * 2
     assert np.isnan(fetched.item.views["item_all"].event_timestamps).all()
-    assert fetched.missing_counts() == {"user_all": 2, "item_all": 2, "item_more": 2, "pair_all": 2}
-    assert fetched.incomplete_candidates() == 2
+    assert fetched.missing() == ({"user_all": 2, "item_all": 2, "item_more": 2, "pair_all": 2}, 2)
 
 
 def test_a_row_counts_up_to_its_ttl_and_not_after(world: World) -> None:
@@ -314,7 +360,7 @@ def test_a_row_counts_up_to_its_ttl_and_not_after(world: World) -> None:
     for item, age in (("young", 0.0), ("at the limit", 7 * DAY), ("too old", 7 * DAY + 1)):
         world.write("item_all", {"item_id": item}, values, age)
         world.write("item_more", {"item_id": item}, values, 70 * DAY)
-    fetched = world.reader.fetch("u", ["young", "at the limit", "too old"], at=AT)
+    fetched = world.fetch("u", ["young", "at the limit", "too old"])
     item = fetched.item
     assert item.views["item_all"].presence.tolist() == [Presence.FOUND, Presence.FOUND, Presence.EXPIRED]
     assert item.views["item_all"].event_timestamps.tolist() == [AT, AT - 7 * DAY, AT - 7 * DAY - 1]
@@ -326,58 +372,58 @@ def test_a_row_counts_up_to_its_ttl_and_not_after(world: World) -> None:
 
 def test_ttl_counts_from_the_requests_time(world: World) -> None:
     world.write("item_all", {"item_id": "i"}, {"float": Value(float_val=1)})
-    later = world.reader.fetch("u", ["i"], at=AT + 8 * DAY)
+    later = world.fetch("u", ["i"], at=AT + 8 * DAY)
     assert later.item.views["item_all"].presence.tolist() == [Presence.EXPIRED]
 
 
-@pytest.mark.parametrize(("rows", "commands"), [("packed", 2), ("stock", 1 + 500 + 500)])
+@pytest.mark.parametrize(("rows", "commands"), [("packed", 2 + 1), ("stock", 1 + 500 + 500)])
 def test_a_fetch_is_one_round_trip(
     worlds: dict[str, World], redis_url: str, rows: str, commands: int
 ) -> None:
     assert redis_url
-    world = worlds[rows]
-    client = redis.Redis(connection_pool=world.link.pool)
-    world.link.ping()
-    before = client.info("stats")
-    world.reader.fetch("u", [f"item {index}" for index in range(500)], at=AT)
-    after = client.info("stats")
+    world = anew(worlds[rows])
+    world.fetch("u", ["i"])
+    before = world.client.info("stats")
+    world.fetch("u", [f"item {index}" for index in range(500)])
+    after = world.client.info("stats")
     assert after["total_commands_processed"] - before["total_commands_processed"] == commands + 1
     assert after["total_connections_received"] == before["total_connections_received"]
 
 
 @pytest.mark.parametrize("rows", STORES)
-def test_a_value_of_another_type_is_an_error_that_names_the_feature(
+def test_a_value_of_another_type_is_not_used_and_the_reason_names_the_feature(
     worlds: dict[str, World], redis_url: str, rows: str
 ) -> None:
     assert redis_url
-    world = worlds[rows]
+    world = anew(worlds[rows])
     world.write("item_all", {"item_id": "i"}, {"float": Value(string_val="text")})
-    with pytest.raises(OnlineStoreError, match="item_all:i_float is FLOAT"):
-        world.reader.fetch("u", ["i"], at=AT)
+    fetched = world.fetch("u", ["i"])
+    assert "item_all:i_float is FLOAT" in fetched.reason
+    assert_nothing_was_read(fetched)
 
 
 def test_a_number_stored_as_double_where_float_is_declared_is_read(stock: World) -> None:
     world = stock
     values = {"float": Value(double_val=1.5), "float2": Value(null_val=0)}
     world.write("item_all", {"item_id": "i"}, values)
-    column = world.reader.fetch("u", ["i"], at=AT).item.columns["i_float"]
+    column = world.fetch("u", ["i"]).item.columns["i_float"]
     assert column.tolist() == [1.5]
     assert column.dtype == np.float64
 
 
 def test_an_explicit_null_is_missing_where_feast_would_read_zero(world: World) -> None:
     world.write("item_all", {"item_id": "i"}, {kind: Value(null_val=0) for kind in CONTRACT_TYPES})
-    for name, column in world.reader.fetch("u", ["i"], at=AT).item.columns.items():
+    for name, column in world.fetch("u", ["i"]).item.columns.items():
         assert not plain(column.to_lists()[0] if isinstance(column, Ragged) else column[0]), name
 
 
 def test_a_row_cut_short_counts_as_not_found_and_the_others_are_fine(packed: World) -> None:
     for item in ("cut", "whole"):
         packed.write("item_all", {"item_id": item}, {"float": Value(float_val=1)})
-    client = redis.Redis(connection_pool=packed.link.pool)
+    client = packed.client
     key = next(key for key in client.keys(b"*item_all*") if key.endswith(b"cut"))
     client.set(key, client.get(key)[:-3])
-    item = packed.reader.fetch("u", ["cut", "whole"], at=AT).item
+    item = packed.fetch("u", ["cut", "whole"]).item
     assert item.views["item_all"].presence.tolist() == [Presence.NOT_FOUND, Presence.FOUND]
     assert [plain(value) for value in item.columns["i_float"]] == [None, 1]
 
@@ -389,22 +435,25 @@ def test_rows_of_an_older_definition_are_read_by_the_columns_both_have(packed: W
         ViewPlan(view.name, view.join_keys, grown if view.name == "item_all" else view.fields, 0.0, "")
         for view in CONTRACT.views
     )
-    reader = compile_reader(Contract("rank", "ranker", views, (), (), ()), packed.link)
-    columns = reader.fetch("u", ["i"], at=AT).item.columns
+    contract = Contract("rank", "ranker", views, (), (), ())
+    reader = packed.open(contract)
+    columns = packed.do(reader.fetch("u", ["i"], at=AT, seconds=2.0)).item.columns
+    packed.do(reader.close())
     assert [plain(columns[name][0]) for name in ("i_new", "i_float", "i_text")] == [None, 1, "x"]
-    assert reader.older_views() == ["item_all"]
-    assert packed.reader.older_views() == []
+    (doubt,) = doubts(contract, place(packed.url))
+    assert "rows of item_all under another definition" in doubt
+    assert list(doubts(CONTRACT, place(packed.url))) == []
 
 
-def test_a_key_that_is_no_hash_is_an_error_and_the_next_request_is_fine(stock: World) -> None:
+def test_a_key_that_is_no_hash_is_the_reason_and_the_next_request_is_fine(stock: World) -> None:
     world = stock
-    client = redis.Redis(connection_pool=world.link.pool)
     key = EntityKey(join_keys=["item_id"], entity_values=[Value(string_val="bad")])
-    client.set(_redis_key("rank", key, entity_key_serialization_version=3), "a string")
+    world.client.set(_redis_key("rank", key, entity_key_serialization_version=3), "a string")
     world.write("item_all", {"item_id": "good"}, {"float": Value(float_val=2)})
-    with pytest.raises(OnlineStoreError, match="WRONGTYPE"):
-        world.reader.fetch("u", ["bad", "good"], at=AT)
-    assert world.reader.fetch("u", ["good"], at=AT).item.columns["i_float"].tolist() == [2]
+    fetched = world.fetch("u", ["bad", "good"])
+    assert "WRONGTYPE" in fetched.reason
+    assert_nothing_was_read(fetched)
+    assert world.fetch("u", ["good"]).item.columns["i_float"].tolist() == [2]
 
 
 @pytest.fixture
@@ -414,12 +463,20 @@ def silent_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_a_stalled_server_costs_one_timeout(silent_port: int) -> None:
-    link = RedisLink.connect(f"redis://127.0.0.1:{silent_port}", timeout_seconds=0.2, connect_seconds=0.2)
+@pytest.mark.parametrize("rows", STORES)
+def test_a_stalled_server_costs_the_time_for_features(silent_port: int, rows: str) -> None:
+    async def stalled() -> Fetched:
+        reader = place(f"redis://127.0.0.1:{silent_port}", rows).reader(CONTRACT)
+        try:
+            return await reader.fetch("u", ["i"], at=AT, seconds=0.2)
+        finally:
+            await reader.close()
+
     started = time.monotonic()
-    with pytest.raises(OnlineStoreError, match=f"127.0.0.1:{silent_port}"):
-        compile_reader(CONTRACT, link).fetch("u", ["i"], at=AT)
-    assert time.monotonic() - started < 0.8
+    fetched = asyncio.run(stalled())
+    assert time.monotonic() - started < 1.5
+    assert f"127.0.0.1:{silent_port}" in fetched.reason
+    assert_nothing_was_read(fetched)
 
 
 def test_a_refused_connection_is_an_error_at_once() -> None:
@@ -436,9 +493,8 @@ def test_a_refused_connection_is_an_error_at_once() -> None:
 @pytest.mark.parametrize("rows", STORES)
 def test_a_view_keyed_by_something_a_request_lacks_is_refused_by_name(rows: str) -> None:
     strange = Contract("rank", "ranker", (ViewPlan("author_stats", ("author_id",), (), 0, ""),), (), (), ())
-    link = RedisLink.connect("redis://unused", timeout_seconds=1, connect_seconds=1)
     with pytest.raises(BundleError, match="author_stats"):
-        compile_reader(strange, link, rows)
+        place("redis://unused", rows).reader(strange)
 
 
 @given(st.integers(-62_000_000_000, 250_000_000_000), st.integers(0, 999_999))

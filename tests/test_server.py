@@ -11,33 +11,38 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import redis
 import xgboost
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from online_world import AT, CONTRACT, MODEL, NOW, OnlineWorld, make_booster
+from online_world import AT, CONTRACT, MODEL, NOW, OnlineWorld, make_booster, populate
+from redis_servers import free_port, running
 
 from feature_repo.errors import BundleError, OnlineStoreError, RequestError, SettingError
 from materialization.private_redis import private_redis
 from ranking_service import bundle
-from ranking_service.client import DeadlineError, RankingClient, UnavailableError
+from ranking_service.client import DeadlineError, Ranking, RankingClient, UnavailableError
 from ranking_service.contract import TransformPlan
-from ranking_service.online.start_up import doubts, open_ranker
+from ranking_service.online.feature_reader import RedisPlace
+from ranking_service.online.start_up import doubts
 from ranking_service.proto import ranking_pb2
 from ranking_service.server.server import SERVICE, RankingServer
 from ranking_service.settings import ServiceSettings
-from ranking_service.settings_sections import RedisSettings
+from ranking_service.settings_sections import BudgetSettings, LevelSettings, RedisSettings
 
-SETTINGS = ServiceSettings(candidate_limit=50, redis=RedisSettings(1.0, 1.0))
+PATIENT = BudgetSettings(request_seconds=5.0, feature_seconds=0.25, scoring_seconds=1.0)
+"""Tests share their processors."""
+SETTINGS = ServiceSettings(candidate_limit=50, redis=RedisSettings(connect_seconds=1.0), budget=PATIENT)
 
 
 @contextmanager
@@ -231,12 +236,60 @@ def test_a_naive_time_is_refused_by_the_client(client: RankingClient) -> None:
         client.rank(user_id="ann", candidate_ids=["a"], at=datetime(2026, 3, 1))
 
 
-def test_redis_going_down_is_unavailable_within_a_second_and_mends_itself(
+def complete_again(client: RankingClient, items: tuple[str, ...]) -> Ranking:
+    """The first answer of level 0."""
+    deadline = time.monotonic() + 10
+    while (answer := client.rank(user_id="ann", candidate_ids=items, at=NOW, timeout=5)).level:
+        assert time.monotonic() < deadline, f"still degraded: {answer.reason}"
+        time.sleep(0.05)
+    return answer
+
+
+def test_redis_going_down_gives_the_rows_last_known_and_mends_itself(
+    online_world: OnlineWorld, tmp_path: Path
+) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        first = stack.enter_context(ExitStack())
+        first.enter_context(running("--save", "", folder=tmp_path, port=port))
+        world = OnlineWorld(f"redis://127.0.0.1:{port}/0", online_world.models)
+        populate(world)
+        client = stack.enter_context(serving(world))
+        before = client.rank(user_id="ann", candidate_ids=world.items, at=NOW)
+        assert (before.level, before.reason, before.degraded_views) == (0, "", ())
+        first.close()
+        for _ in range(3):
+            started = time.monotonic()
+            after = client.rank(user_id="ann", candidate_ids=world.items, at=NOW, timeout=5)
+            assert time.monotonic() - started < 1.2
+            assert after.items == before.items
+            assert after.level == 1
+            assert f"Redis at 127.0.0.1:{port}" in after.reason
+            views = {view.view: view.level for view in after.degraded_views}
+            assert views | {"item_stats": 1} == dict.fromkeys(("user_stats", "item_stats", "pair_stats"), 1)
+        assert views["item_stats"] == 1, "the loss of the channel that tells of changes has been noticed"
+        stranger = client.rank(user_id="bob", candidate_ids=world.items, at=NOW)
+        assert stranger.level == 2
+        assert {view.view: view.level for view in stranger.degraded_views} == {
+            "user_stats": 2,
+            "item_stats": 1,
+            "pair_stats": 2,
+        }
+        stack.enter_context(running("--save", "", folder=tmp_path, port=port))
+        empty = complete_again(client, world.items)
+        assert empty.missing_by_view == dict.fromkeys(("user_stats", "item_stats", "pair_stats"), 14)
+        world.write("user_stats", {"user_id": "ann"}, {"user_activity": 1.5, "user_country": "DE"})
+        written = client.rank(user_id="ann", candidate_ids=world.items, at=NOW)
+        assert written.missing_by_view == {"item_stats": 14, "pair_stats": 14}
+
+
+def test_where_only_complete_answers_are_allowed_redis_going_down_is_unavailable_within_a_second(
     online_world: OnlineWorld,
 ) -> None:
+    settings = replace(SETTINGS, levels=LevelSettings(lowest=0))
     with private_redis() as server:
         world = OnlineWorld(server.url, online_world.models)
-        with serving(world) as client:
+        with serving(world, settings) as client:
             assert client.rank(user_id="ann", candidate_ids=["item 1"]).items
             os.kill(server.pid, signal.SIGKILL)
             for _ in range(3):
@@ -246,20 +299,22 @@ def test_redis_going_down_is_unavailable_within_a_second_and_mends_itself(
                 assert time.monotonic() - started < 1.2
 
 
-def test_a_stalled_redis_costs_one_timeout(online_world: OnlineWorld) -> None:
+def test_a_stalled_redis_costs_the_time_for_features_and_mends_itself(online_world: OnlineWorld) -> None:
     with private_redis() as server:
         world = OnlineWorld(server.url, online_world.models)
-        with serving(world, replace(SETTINGS, redis=RedisSettings(0.2, 0.2))) as client:
+        populate(world)
+        with serving(world) as client:
+            before = client.rank(user_id="ann", candidate_ids=world.items, at=NOW, timeout=5)
             os.kill(server.pid, signal.SIGSTOP)
             try:
                 started = time.monotonic()
-                with pytest.raises(UnavailableError, match="Redis at 127"):
-                    client.rank(user_id="ann", candidate_ids=["item 1"], timeout=5)
+                stalled = client.rank(user_id="ann", candidate_ids=world.items, at=NOW, timeout=5)
                 assert time.monotonic() - started < 1
             finally:
                 os.kill(server.pid, signal.SIGCONT)
-            time.sleep(0.1)
-            assert client.rank(user_id="ann", candidate_ids=["item 1"], timeout=5).items
+            assert (stalled.level, stalled.items) == (1, before.items)
+            assert "Redis at 127" in stalled.reason
+            assert complete_again(client, world.items).items == before.items
 
 
 def test_the_client_has_a_deadline() -> None:
@@ -349,9 +404,7 @@ def test_a_redis_without_rows_of_the_project_is_told(online_world: OnlineWorld) 
     client: Any = redis.Redis.from_url(online_world.redis_url)
 
     def told() -> list[str]:
-        return list(
-            doubts(open_ranker(online_world.bundle, redis_url=online_world.redis_url, settings=SETTINGS))
-        )
+        return list(doubts(CONTRACT, RedisPlace(online_world.redis_url, SETTINGS)))
 
     assert told() == []
     client.flushdb()
@@ -398,8 +451,10 @@ def test_the_command_serves_until_told_to_stop_and_leaves_a_whole_log(
             process.kill()
     assert process.returncode == 0
     assert "logged 2 requests, dropped 0" in output
-    assert len(list((tmp_path / "log" / "requests").glob("*.parquet"))) == 1
-    assert not list((tmp_path / "log").rglob("*.partial"))
+    log = tmp_path / "log"
+    (requests,) = log.glob("date=*/*/requests.parquet")
+    assert pq.read_metadata(requests).num_rows == 2
+    assert not list((log / "open").glob("*/*"))
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ class StockReader:
             _nothing(plan, count) for plan, count in zip(self.plans, (1, candidates, candidates), strict=True)
         )
         views = [
-            view for kind in (user, item, pair) for view in degraded_views(kind, candidates, np.zeros(1))
+            *degraded_views(user, candidates, np.zeros(1)),
+            *degraded_views(item, candidates, np.zeros(candidates)),
+            *degraded_views(pair, candidates, np.zeros(candidates)),
         ]
         return Fetched(candidates, user, item, pair, degraded=tuple(views), reason=reason)
 
