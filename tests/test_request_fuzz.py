@@ -23,7 +23,7 @@ from ranking_service.settings_sections import BudgetSettings, RedisSettings
 FIELDS = ("request", "user_id", "candidate_ids", "context.", "model", "limit", "request_id", "priority")
 """What the message of INVALID_ARGUMENT may begin with."""
 SETTINGS = ServiceSettings(
-    redis=RedisSettings(1.0, 1.0),
+    redis=RedisSettings(connect_seconds=1.0, timeout_seconds=1.0),
     budget=BudgetSettings(request_seconds=5.0, feature_seconds=1.0, scoring_seconds=1.0),
 )
 RANK = "/marquee.ranking.v1.RankingService/Rank"
