@@ -77,6 +77,7 @@ def _compile(project: str, parts: _Parts, declared: Sequence[BatchView] | None =
         request_fields=_request_fields(on_demand),
         transforms=tuple(_transform_plan(view) for view in on_demand),
         features=tuple(_model_features(parts.service, [*(view for view, _ in stored.values()), *on_demand])),
+        left_out=tuple(_left_out(parts.service, [*(view for view, _ in stored.values()), *on_demand])),
     )
 
 
@@ -118,6 +119,13 @@ def _model_features(
             field = _field(declared)
             if field.name in names and not field.is_list and declared.tags.get("role") != "input":
                 yield ModelFeature(field, view.name, declared.description)
+
+
+def _left_out(service: FeatureService, views: Iterable[FeatureView | OnDemandFeatureView]) -> Iterable[str]:
+    chosen = {projection.name: projection.features for projection in service.feature_view_projections}
+    for view in views:
+        names = {field.name for field in chosen[view.name]}
+        yield from (f"{view.name}:{field.name}" for field in view.features if field.name not in names)
 
 
 def _fields(declared: Iterable[FeastField]) -> tuple[Field, ...]:

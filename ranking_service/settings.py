@@ -14,6 +14,7 @@ from ranking_service.settings_sections import (
     BreakerSettings,
     BudgetSettings,
     CacheSettings,
+    FeastApiSettings,
     HttpSettings,
     LevelSettings,
     LoggingSettings,
@@ -55,6 +56,7 @@ class ServiceSettings:
     shadow: ShadowSettings = field(default_factory=ShadowSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    feast_api: FeastApiSettings = field(default_factory=FeastApiSettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
     traces: TraceSettings = field(default_factory=TraceSettings)
 

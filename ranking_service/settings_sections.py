@@ -169,6 +169,17 @@ class HttpSettings:
 
 
 @dataclass(frozen=True)
+class FeastApiSettings:
+    """`[feast_api]`: Feast's own gRPC API beside the ranking, for packed rows."""
+
+    enabled: bool = True
+    entities: int = 1_000
+    """Most entity rows of one request."""
+    request_seconds: float = 0.5
+    """For a request whose caller names no deadline."""
+
+
+@dataclass(frozen=True)
 class LoggingSettings:
     """`[logging]`: the server's own messages on stderr; `[log]` is the log of what was served."""
 

@@ -60,6 +60,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/client/security.py",
         "ranking_service/client/sync.py",
         "ranking_service/client/sync_stream.py",
+        "ranking_service/server/feast_api.py",
         "ranking_service/server/http.py",
         "ranking_service/server/messages.py",
         "ranking_service/server/security.py",

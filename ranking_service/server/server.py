@@ -26,6 +26,7 @@ from ranking_service.online.start_up import open_ranker
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission
 from ranking_service.server.door import Door
+from ranking_service.server.feast_api import add_feast_api
 from ranking_service.server.reporting import Reporting
 from ranking_service.server.servicer import Servicer
 from ranking_service.server.watch import Watch
@@ -126,11 +127,12 @@ class LoopServer:
 
     async def _serve(self) -> None:
         ranking_pb2_grpc.add_RankingServiceServicer_to_server(self.servicer, self.grpc_server)
+        names = (SERVICE, *add_feast_api(self.grpc_server, self.servicer))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.grpc_server)
         if self.place.settings.security.reflection:
-            reflection.enable_server_reflection((SERVICE, HEALTH, REFLECTION), self.grpc_server)
+            reflection.enable_server_reflection((*names, HEALTH, REFLECTION), self.grpc_server)
         await self.grpc_server.start()
-        for name in ("", SERVICE):
+        for name in ("", *names):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._follow()
         self.reporting = Reporting(self.servicer, self.servicer.watch.metrics, self.followers)

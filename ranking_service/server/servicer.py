@@ -42,6 +42,9 @@ UNAVAILABLE_RETRY_SECONDS = 0.25
 LONGEST_MESSAGE = 500
 """A status travels in a header, which is short; what callers sent may stand in it."""
 
+AT_ONCE = 4
+"""Requests of one call that are worked on, or wait for their turn, at a time; no call fills the queue by itself."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -65,7 +68,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         try:
             return await self.answer(message, self.watch.call(context), deadline=self._deadline(context))
         except MarqueeError as error:
-            await context.abort(_status(error), _said(error), trailing_metadata=_pushback(error))
+            await context.abort(status_of(error), said(error), trailing_metadata=pushback(error))
             raise
 
     async def RankMany(
@@ -74,22 +77,30 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         limit = self.settings.requests_per_call
         if not 1 <= len(message.requests) <= limit:
             problem = RequestError("requests", f"has {len(message.requests)} requests; send 1 to {limit}")
-            await context.abort(_status(problem), str(problem))
+            await context.abort(status_of(problem), str(problem))
         deadline, call = self._deadline(context), self.watch.call(context)
-        results = await asyncio.gather(*(self._result(one, call, deadline) for one in message.requests))
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def result(one: ranking_pb2.RankRequest) -> ranking_pb2.RankResult:
+            async with turns:
+                return await self._result(one, call, deadline)
+
+        results = await asyncio.gather(*map(result, message.requests))
         return ranking_pb2.RankManyResponse(results=results)
 
     async def RankStream(
         self, messages: AsyncIterator[ranking_pb2.RankRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[ranking_pb2.RankResult]:
         ready: asyncio.Queue[ranking_pb2.RankResult | None] = asyncio.Queue()
-        reading = asyncio.create_task(self._read_stream(messages, context, ready))
+        room = asyncio.Semaphore(self.settings.requests_per_call)
+        reading = asyncio.create_task(self._read_stream(messages, context, ready, room))
         try:
             while (result := await ready.get()) is not None:
                 yield result
+                room.release()
             reading.result()
         except RequestError as error:
-            await context.abort(_status(error), _said(error))
+            await context.abort(status_of(error), said(error))
         finally:
             reading.cancel()
 
@@ -102,7 +113,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             response = await self._ranked(message, call, deadline)
         except MarqueeError as error:
             seconds = time.perf_counter() - began
-            self.watch.refused(message, _status(error).name, _said(error), call, seconds=seconds)
+            self.watch.refused(message, status_of(error).name, said(error), call, seconds=seconds)
             raise
         self.watch.answered(message, response, call, seconds=time.perf_counter() - began)
         return response
@@ -142,8 +153,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             response = await self.answer(message, call, deadline=deadline)
         except MarqueeError as error:
             told = ranking_pb2.RankError(
-                code=_status(error).value[0],
-                message=_said(error),
+                code=status_of(error).value[0],
+                message=said(error),
                 retry_after_millis=round(1000 * (_retry_after(error) or 0)),
             )
             return ranking_pb2.RankResult(request_id=message.request_id, error=told)
@@ -154,19 +165,24 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         messages: AsyncIterator[ranking_pb2.RankRequest],
         context: grpc.aio.ServicerContext,
         ready: asyncio.Queue[ranking_pb2.RankResult | None],
+        room: asyncio.Semaphore,
     ) -> None:
-        """Rank what comes, a few at once; a stream of more waits to be read. None marks the end."""
-        room = asyncio.Semaphore(self.settings.requests_per_call)
+        """Rank what comes, a few at once; None marks the end. Without `room` for answers the stream is not read."""
+        turns = asyncio.Semaphore(AT_ONCE)
         under_way: dict[str, asyncio.Task[None]] = {}
         call = self.watch.call(context)
 
         async def work(message: ranking_pb2.RankRequest) -> None:
             try:
-                budget = time.monotonic() + self.settings.budget.request_seconds
-                await ready.put(await self._result(message, call, min(budget, self._deadline(context))))
+                async with turns:
+                    budget = time.monotonic() + self.settings.budget.request_seconds
+                    result = await self._result(message, call, min(budget, self._deadline(context)))
+                ready.put_nowait(result)
+            except BaseException:
+                room.release()
+                raise
             finally:
                 under_way.pop(message.request_id, None)
-                room.release()
 
         try:
             async for message in messages:
@@ -183,11 +199,13 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             ready.put_nowait(None)
 
 
-def _said(error: MarqueeError) -> str:
+def said(error: MarqueeError) -> str:
+    """The message, as far as a header holds it."""
     return str(error)[:LONGEST_MESSAGE]
 
 
-def _status(error: MarqueeError) -> Any:
+def status_of(error: MarqueeError) -> Any:
+    """The gRPC status of an error."""
     return STATUS.get(type(error), grpc.StatusCode.INTERNAL)
 
 
@@ -197,6 +215,7 @@ def _retry_after(error: MarqueeError) -> float | None:
     return UNAVAILABLE_RETRY_SECONDS if isinstance(error, OnlineStoreError) else None
 
 
-def _pushback(error: MarqueeError) -> tuple[tuple[str, str], ...]:
+def pushback(error: MarqueeError) -> tuple[tuple[str, str], ...]:
+    """Trailing metadata that says when to try again, where that may help."""
     seconds = _retry_after(error)
     return () if seconds is None else ((PUSHBACK, str(max(1, round(1000 * seconds)))),)
