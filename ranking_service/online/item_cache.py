@@ -80,13 +80,17 @@ class ItemCache:
             self._watches.remove(watch)
 
     def keep(self, item_ids: Sequence[str], blocks: Blocks, watch: Watch) -> None:
-        """The rows of a read that is whole."""
+        """The rows of a read that is whole; never in the place of rows that were read after a change it missed."""
         if watch.everything or not self.is_current:
             fresh = np.zeros(len(item_ids), np.bool_)
         elif watch.items:
             fresh = np.array([item not in watch.items for item in item_ids])
         else:
             fresh = np.ones(len(item_ids), np.bool_)
+        newer = ~fresh & self.table.fresh[self.table.find(item_ids)]
+        if newer.any():
+            kept = np.flatnonzero(~newer)
+            item_ids, blocks, fresh = [item_ids[row] for row in kept], blocks.take(kept), fresh[kept]
         self.table.put(item_ids, blocks, now=time.monotonic(), fresh=fresh)
 
     async def run(self, read: ReadItems) -> None:

@@ -12,16 +12,25 @@ WEIGHT = 0.1
 class Pace:
     """Seconds per unit of work, smoothed exponentially; 0 before the first measurement."""
 
+    fixed_units: int = 0
+    """What a piece of work costs beside its units, in units: small pieces say little about large ones."""
     seconds_per_unit: float = 0.0
 
     def expected(self, units: int) -> float:
         """Seconds."""
-        return self.seconds_per_unit * units
+        return self.seconds_per_unit * (units + self.fixed_units)
 
     def took(self, seconds: float, units: int) -> None:
         """Remember a measurement."""
         if units <= 0:
             return
-        measured = seconds / units
+        measured = seconds / (units + self.fixed_units)
         before = self.seconds_per_unit or measured
         self.seconds_per_unit = before + WEIGHT * (measured - before)
+
+    def declined(self) -> None:
+        """Work was not begun because it was expected to take too long: expect a little less next time.
+
+        Otherwise one stall would keep all work from being begun, and so from being measured, for ever.
+        """
+        self.seconds_per_unit *= 1 - WEIGHT

@@ -27,6 +27,8 @@ COMPLETE, LAST_KNOWN, DEFAULTS, MODEL_FREE = range(4)
 SCORED_AT_ONCE = 512
 """Candidates; between such steps other requests get their turn, and the time is looked at."""
 EXPLAINED_AT_ONCE = 16
+SCORING_FIXED = 32
+"""What a call of the model costs beside its rows, in rows."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Ranker:
     reader: FeatureReader
     settings: ServiceSettings
     model_free: ModelFreeOrder = field(default_factory=ModelFreeOrder)
-    scoring: Pace = field(default_factory=Pace)
+    scoring: Pace = field(default_factory=lambda: Pace(SCORING_FIXED))
     explaining: Pace = field(default_factory=Pace)
     _running: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -119,6 +121,7 @@ class Ranker:
         expected = self.scoring.expected(len(request.candidate_ids))
         seconds = min(self.settings.budget.feature_seconds, deadline - time.monotonic() - expected)
         if seconds <= 0:
+            self.scoring.declined()
             raise TooLateError("no time is left to read features; allow more, or send fewer candidates")
         return await self.reader.fetch(
             request.user_id, request.candidate_ids, at=request.request_timestamp, seconds=seconds
@@ -149,6 +152,7 @@ class Ranker:
         for start in range(0, len(model_input), SCORED_AT_ONCE):
             began = time.monotonic()
             if began + self.scoring.expected(len(model_input) - start) > until:
+                self.scoring.declined()
                 return None
             if parts:
                 await asyncio.sleep(0)
@@ -168,6 +172,7 @@ class Ranker:
         for start in range(0, len(rows), EXPLAINED_AT_ONCE):
             began = time.monotonic()
             if began + self.explaining.expected(len(rows) - start) > deadline:
+                self.explaining.declined()
                 return None
             chunk = rows[start : start + EXPLAINED_AT_ONCE]
             found += await asyncio.to_thread(explain, self.bundle, chunk, self.settings.explained_features)

@@ -53,16 +53,15 @@ class Admission:
 
         Raises OverloadedError that says when to try again, TooLateError.
         """
-        if not self._has_room(is_prefetch):
+        if self._has_room(is_prefetch):
+            self._take(is_prefetch)
+        else:
             await self._wait(is_prefetch, deadline)
         began = time.monotonic()
-        self.in_flight += 1
-        self.prefetches += is_prefetch
         try:
             yield
         finally:
-            self.in_flight -= 1
-            self.prefetches -= is_prefetch
+            self._release(is_prefetch)
             self._adapt(began, time.monotonic())
             self._next()
 
@@ -72,7 +71,16 @@ class Admission:
             return False
         return self.in_flight < limit
 
+    def _take(self, is_prefetch: bool) -> None:
+        self.in_flight += 1
+        self.prefetches += is_prefetch
+
+    def _release(self, is_prefetch: bool) -> None:
+        self.in_flight -= 1
+        self.prefetches -= is_prefetch
+
     async def _wait(self, is_prefetch: bool, deadline: float) -> None:
+        """Until `_next` has taken a place for this request."""
         queue = self._prefetch if is_prefetch else self._interactive
         ahead = self.in_flight + len(self._interactive) + (len(self._prefetch) if is_prefetch else 0)
         expected = self.pace.expected(ahead + 1)
@@ -84,24 +92,27 @@ class Admission:
         turn = asyncio.get_running_loop().create_future()
         queue.append(turn)
         try:
-            done, _ = await asyncio.wait((turn,), timeout=deadline - now)
-            if not done:
-                raise TooLateError("the caller's time ran out while the request waited for its turn")
-            turn.result()
+            await asyncio.wait((turn,), timeout=deadline - now)
+        except BaseException:
+            if turn.done() and turn.exception() is None:
+                self._release(is_prefetch)
+                self._next()
+            raise
         finally:
             if turn in queue:
                 queue.remove(turn)
-            elif turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._next()
+        if not turn.done():
+            raise TooLateError("the caller's time ran out while the request waited for its turn")
+        turn.result()
 
     def _made_room(self, is_prefetch: bool) -> bool:
         """An interactive request takes the place of the prefetch request that came last."""
         if is_prefetch or not self._prefetch:
             return False
-        gone = self._prefetch.pop()
-        if not gone.done():
-            self.refused += 1
-            gone.set_exception(self._overloaded("interactive requests come first", self.pace.expected(1)))
+        self.refused += 1
+        self._prefetch.pop().set_exception(
+            self._overloaded("interactive requests come first", self.pace.expected(1))
+        )
         return True
 
     def _refuse(self, problem: str, expected: float) -> None:
@@ -112,13 +123,11 @@ class Admission:
         return OverloadedError(problem, retry_after_seconds=max(expected, LEAST_RETRY_SECONDS))
 
     def _next(self) -> None:
-        """Wake whoever is first, interactive requests before prefetching ones."""
+        """Take places for whoever is first, interactive requests before prefetching ones, and wake them."""
         for queue, is_prefetch in ((self._interactive, False), (self._prefetch, True)):
             while queue and self._has_room(is_prefetch):
-                turn = queue.popleft()
-                if not turn.done():
-                    turn.set_result(None)
-                    return
+                self._take(is_prefetch)
+                queue.popleft().set_result(None)
 
     def _adapt(self, began: float, now: float) -> None:
         if self.in_flight:

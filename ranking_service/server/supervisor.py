@@ -77,7 +77,7 @@ class Supervisor:
         keeping: list[asyncio.Task[None]] = []
         beside = asyncio.create_task(asyncio.to_thread(self._beside.start, self.workers))
         try:
-            ready = await asyncio.gather(*(self._started(worker, self.task) for worker in self._workers))
+            ready = await self._all_started()
             await beside
             self.on_start(self.address, ready[0])
             again = replace(self.task, needs_redis=False)
@@ -116,6 +116,15 @@ class Supervisor:
                 f"cannot listen on {self.address} ({error.strerror}); choose a free port, or 0 for any"
             ) from error
         self.task = replace(self.task, port=port)
+
+    async def _all_started(self) -> list[Mapping[str, Any]]:
+        """What each says. Raises the first problem, and only when no start is under way any more."""
+        starts = (self._started(worker, self.task) for worker in self._workers)
+        ready = await asyncio.gather(*starts, return_exceptions=True)
+        for news in ready:
+            if isinstance(news, BaseException):
+                raise news
+        return [news for news in ready if not isinstance(news, BaseException)]
 
     async def _started(self, worker: Worker, task: ServeTask) -> Mapping[str, Any]:
         """Start a process; what it says when it answers. Raises StartError."""

@@ -39,23 +39,22 @@ class Endpoint:
         self, *, resp3: bool = False, on_push: Callable[[list[Any]], None] | None = None
     ) -> RedisStream:
         """A connection ready for use. Raises OnlineStoreError within `connect_seconds`."""
-        stream: RedisStream | None = None
         try:
             async with asyncio.timeout(self.connect_seconds):
-                stream = await self._connected(on_push)
-                greeting, count = self._greeting(resp3=resp3)
-                await stream.ask(greeting, count)
+                return await self._greeted(await self._connected(on_push), resp3=resp3)
         except TimeoutError:
-            if stream is not None:
-                stream.abort("did not answer the greeting")
             raise OnlineStoreError(
                 f"Redis at {self.text} cannot be reached within {self.connect_seconds:g} s"
             ) from None
         except (OSError, redis.RedisError) as error:
             raise OnlineStoreError(f"Redis at {self.text} cannot be reached: {error}") from error
-        except OnlineStoreError:
-            if stream is not None:
-                stream.abort("refused the greeting")
+
+    async def _greeted(self, stream: RedisStream, *, resp3: bool) -> RedisStream:
+        greeting, count = self._greeting(resp3=resp3)
+        try:
+            await stream.ask(greeting, count)
+        except BaseException:
+            stream.abort("did not answer the greeting")
             raise
         return stream
 

@@ -1,7 +1,8 @@
 """Redis' own messages about changed keys ("client-side caching", broadcast by prefix), on a connection of its own.
 
 What is cached counts as current only while this channel is known to work: a PING goes round every heartbeat, and
-when two are late, or the connection is lost, everything is in doubt until the channel stands again.
+when none has come back for two of them, or the connection is lost, nothing cached is current. A PING that comes back
+late proves that nothing was missed; when it does not come, all is in doubt until the channel stands again.
 """
 
 from __future__ import annotations
@@ -31,12 +32,20 @@ class InvalidationChannel:
     on_change: Callable[[Sequence[bytes] | None], None]
     """Takes the changed keys; None for all of them."""
     heartbeat_seconds: float
-    is_current: bool = False
+    stands: bool = False
+    """Whether it has been set up, and not given up yet."""
     heard_at: float = 0.0
     """Event loop time at which the last heartbeat that came back had been sent."""
     changes: int = 0
     """Keys told of so far."""
     _stream: list[RedisStream] = field(default_factory=list)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether all changes up to two heartbeats ago have been told, and nothing says that later ones were not."""
+        if not self.stands or self._stream[0].closed is not None:
+            return False
+        return self._stream[0].loop.time() - self.heard_at <= 2 * self.heartbeat_seconds
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -65,8 +74,8 @@ class InvalidationChannel:
                 words += [b"PREFIX", prefix]
             await self._beat(stream, command(*words))
             self.on_change(None)
-            self.is_current = True
-            while True:
+            self.stands = True
+            while stream.closed is None:
                 await asyncio.sleep(self.heartbeat_seconds)
                 await self._beat(stream, PING)
         finally:
@@ -93,5 +102,5 @@ class InvalidationChannel:
         self.on_change(keys)
 
     def _in_doubt(self) -> None:
-        self.is_current = False
+        self.stands = False
         self.on_change(None)

@@ -90,6 +90,8 @@ class PipelinedLink:
     async def fields(self, key: bytes, *, seconds: float) -> dict[bytes, bytes]:
         """All of one hash. Raises OnlineStoreError."""
         (flat,) = await self.exchange(command(b"HGETALL", key), 1, seconds=seconds)
+        if not isinstance(flat, list) or len(flat) % 2:
+            raise OnlineStoreError(f"Redis at {self.address} answered nonsense: a hash was asked for")
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
     async def keys(self, pattern: bytes, *, most: int, until: float) -> list[bytes]:
@@ -195,6 +197,7 @@ class PipelinedLink:
         if stream is not None and stream.closed is None:
             if stream.pending < MOST_PENDING:
                 return stream
+            self._drop_silent()
             raise OnlineStoreError(f"Redis at {self.address} owes {stream.pending} answers")
         opening = self._begin_opening(lane)
         done, _ = await asyncio.wait((opening,), timeout=_left(deadline))

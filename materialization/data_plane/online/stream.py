@@ -41,6 +41,7 @@ class RedisStream(asyncio.Protocol):
         self.on_push = on_push
         self.loop = asyncio.get_running_loop()
         self.last_heard = self.loop.time()
+        """When the last whole reply came, or the first question since then was asked."""
         self.closed: str | None = None
         """Why it can be used no more."""
         self._transport: asyncio.Transport | None = None
@@ -73,7 +74,6 @@ class RedisStream(asyncio.Protocol):
         return exchange.answered
 
     def data_received(self, data: bytes) -> None:
-        self.last_heard = self.loop.time()
         try:
             self._replies.feed(data)
             while (reply := self._replies.gets()) is not False:
@@ -106,6 +106,7 @@ class RedisStream(asyncio.Protocol):
         if not self._waiting:
             self.abort("answered what was not asked")
             return
+        self.last_heard = self.loop.time()
         exchange = self._waiting[0]
         exchange.replies.append(reply)
         if len(exchange.replies) < exchange.reply_count:
