@@ -26,6 +26,9 @@ ALL: tuple[Scenario, ...] = (
 WIDTH = 150
 """Where the output is no terminal."""
 
+BUSY_MILLIS = 10.0
+"""A load that is sent so late tells of a machine that has no time for it."""
+
 
 @click.command()
 @click.option("--only", help="Run these scenarios only: NAME,NAME ...")

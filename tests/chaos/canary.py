@@ -101,10 +101,11 @@ class CanaryWorld:
             columns.append(np.where(versions == ABSENT, np.float32(entry.default), value))
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def scores(self, user: int, items: Whole, versions: tuple[int, int, int]) -> Floats:
-        """Of one user's candidates with rows of these versions (user, item, pair); float32 [items]."""
-        if set(versions) <= {0, ABSENT}:
-            return self._tables(versions)[user, items]
+    def scores(self, user: int, items: Whole, versions: tuple[Any, Any, Any]) -> Floats:
+        """Of one user's candidates with rows of these versions (user, item, pair), each a number or one for each
+        candidate; float32 [items]."""
+        if all(isinstance(version, int) and version in (0, ABSENT) for version in versions):
+            return self.table(versions)[user, items]
         return self._predicted(np.full(len(items), user), items, versions)
 
     @cached_property
@@ -115,21 +116,23 @@ class CanaryWorld:
         target = np.sin(rows * np.linspace(17, 41, len(FIELDS))).sum(axis=1)
         matrix = xgboost.DMatrix(rows, label=target, feature_names=[entry.name for entry in FIELDS])
         settings = {"max_depth": 6, "eta": 0.2, "seed": 1, "nthread": 2, "tree_method": "hist"}
-        return xgboost.train(settings, matrix, self.trees)
+        booster = xgboost.train(settings, matrix, self.trees)
+        booster.set_param({"nthread": 1})
+        return booster
 
     def publish(self, models: Path, version: str = "canary") -> Path:
         """The bundle's folder."""
         return publish(models, version=version, booster=self.booster, contract=CONTRACT, manifest={})
 
-    def _tables(self, versions: tuple[int, int, int]) -> Floats:
-        """float32 [users, items]; each is made once."""
+    def table(self, versions: tuple[int, int, int]) -> Floats:
+        """Scores of everybody and everything, float32 [users, items]; each is made once."""
         kept: dict[tuple[int, int, int], Floats] = self.__dict__.setdefault("_kept", {})
         if versions not in kept:
             users, items = np.divmod(np.arange(self.users * self.items), self.items)
             kept[versions] = self._predicted(users, items, versions).reshape(self.users, self.items)
         return kept[versions]
 
-    def _predicted(self, users: Whole, items: Whole, versions: tuple[int, int, int]) -> Floats:
+    def _predicted(self, users: Whole, items: Whole, versions: tuple[Any, Any, Any]) -> Floats:
         parts = []
         for plan, version in zip(VIEWS, versions, strict=True):
             there = np.where(self.known(plan.name, users, items), version, ABSENT)

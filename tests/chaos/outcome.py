@@ -17,7 +17,6 @@ WINDOW_SECONDS = 1.0
 STEP_SECONDS = 0.1
 UNTYPED = ("INTERNAL", "UNKNOWN")
 TRACE_MARKS = ("Traceback", 'File "', ".py", "Exception")
-LATE_SENDER_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
