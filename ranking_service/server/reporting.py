@@ -17,6 +17,8 @@ from ranking_service.server.metrics_state import WorkerState
 from ranking_service.server.servicer import Servicer
 
 EVERY_SECONDS = 1.0
+TOGETHER = {"breaker_open": max, "cache_current": min}
+"""How several models of one worker count as one; the other numbers are added up."""
 
 
 @dataclass
@@ -65,7 +67,8 @@ class Reporting:
             numbers |= {"log_dropped": counts.dropped, "log_unsampled": counts.unsampled}
         for name in servicer.models.names:
             for what, number in _reading(servicer.models.ranker(name).reader).items():
-                numbers[what] = numbers.get(what, 0) + number
+                together = TOGETHER.get(what, sum)
+                numbers[what] = together((numbers[what], number)) if what in numbers else number
         return WorkerState(**numbers)
 
 
