@@ -65,6 +65,9 @@ class Reporting:
             counts = log.counts
             numbers |= {"log_queued": counts.waiting, "log_written": counts.written}
             numbers |= {"log_dropped": counts.dropped, "log_unsampled": counts.unsampled}
+        if servicer.shadow is not None:
+            shadowed = servicer.shadow.counts
+            numbers |= {"shadow_scored": shadowed.logged, "shadow_dropped": shadowed.dropped}
         for name in servicer.models.names:
             for what, number in _reading(servicer.models.ranker(name).reader).items():
                 together = TOGETHER.get(what, sum)

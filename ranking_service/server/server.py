@@ -20,6 +20,7 @@ from feature_repo.errors import SettingError
 from ranking_service.models.follow import Follower
 from ranking_service.models.registry import Registry
 from ranking_service.models.served import DEFAULT, ServedModels, followers_of
+from ranking_service.models.shadow import Shadow
 from ranking_service.models.trial import Trial
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.start_up import open_ranker
@@ -59,6 +60,10 @@ class Place:
     """Where promotions are followed; None follows none."""
     follows: tuple[str, ...] = ()
     """Names of the models that a promotion changes."""
+    shadow: Path | None = None
+    """Folder of a bundle that scores a share of the requests, too."""
+    shadow_folder: Path | None = None
+    """Of the shadow log."""
     needs_redis: bool = True
     """Whether to refuse to start where Redis does not answer."""
     socket: Path | None = None
@@ -97,11 +102,12 @@ class LoopServer:
             bound = door.bind(server, place.host, place.port)
             if place.socket is not None:
                 server.add_insecure_port(f"unix:{place.socket}")
+            shadow = _shadow(place)
             log = ServingLog.start(place.log_folder, settings.log) if place.log_folder is not None else None
         except BaseException:
             await models.close()
             raise
-        servicer = Servicer(models, Admission(settings.admission), log, settings, watch, door.limiter)
+        servicer = Servicer(models, Admission(settings.admission), log, settings, watch, door.limiter, shadow)
         started = cls(place, f"{place.host}:{bound}", servicer, server, HealthServicer())
         await started._serve()
         expiry = None if door.certificates is None else door.certificates.current.expires_at
@@ -120,6 +126,8 @@ class LoopServer:
         await self.grpc_server.stop(self.place.settings.stop_seconds)
         log = self.servicer.log
         counts = await asyncio.to_thread(log.close) if log is not None else None
+        if self.servicer.shadow is not None:
+            await asyncio.to_thread(self.servicer.shadow.close)
         self.reporting.report()
         await self.servicer.models.close()
         await asyncio.to_thread(self.servicer.watch.stop)
@@ -223,6 +231,14 @@ class RankingServer:
 async def _opened(place: Place, path: Path) -> Ranker:
     return await open_ranker(
         path, redis_url=place.redis_url, settings=place.settings, needs_redis=place.needs_redis
+    )
+
+
+def _shadow(place: Place) -> Shadow | None:
+    if place.shadow is None or place.shadow_folder is None:
+        return None
+    return Shadow.start(
+        place.shadow, redis_url=place.redis_url, settings=place.settings, folder=place.shadow_folder
     )
 
 

@@ -19,6 +19,7 @@ from feature_repo.errors import (
     TooLateError,
 )
 from ranking_service.models.served import DEFAULT, ServedModels
+from ranking_service.models.shadow import Shadow
 from ranking_service.online.ranker import Ranker
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission
@@ -59,6 +60,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     watch: Watch
     limiter: RateLimiter | None = None
     """Each caller's share; None where there is no limit."""
+    shadow: Shadow | None = None
+    """Scores some of the default model's requests once more."""
     clock: Callable[[], float] = time.time
     """Unix seconds, for requests that name no time; how long things take is measured by another clock."""
 
@@ -138,6 +141,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             self.watch.metrics.aged(model, ranking.fetched, at=request.request_timestamp)
             if self.log is not None:
                 self.log.offer(LoggedRanking(ranking, contract, received, model, ranking.reason))
+            if self.shadow is not None and model == DEFAULT:
+                self.shadow.offer(ranking, contract)
             return response
 
     def _deadline(self, context: grpc.aio.ServicerContext) -> float:

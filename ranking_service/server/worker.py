@@ -51,6 +51,8 @@ def place_of(task: ServeTask) -> Place:
         shares_port=True,
         registry=registry,
         follows=followers_of(task.bundle, models),
+        shadow=registry.chosen(settings.shadow.bundle) if settings.shadow.bundle else None,
+        shadow_folder=workspace.shadow_log,
         needs_redis=task.needs_redis,
         socket=task.socket,
     )
