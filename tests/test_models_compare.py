@@ -14,8 +14,8 @@ import pytest
 import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
+from models_world import add, asked, log, served, shadowed
 from online_world import AT, CONTRACT, MODEL, OnlineWorld
-from test_models_shadow import add, asked, served, shadowed
 
 from feature_repo.errors import EventDataError
 from feature_repo.workspace import HOME_VARIABLE
@@ -27,9 +27,6 @@ from ranking_service.models.compare import compare
 from ranking_service.models.paired import Paired, joined, paired_from_shadow
 from ranking_service.models.replayed import paired_by_replay
 from ranking_service.online.ranker import MODEL_FREE, Ranking
-from ranking_service.serving_log.tables import LoggedRanking
-from ranking_service.serving_log.writer import ServingLog
-from ranking_service.settings_sections import LogSettings
 
 SCORES = st.integers(2, 30).flatmap(
     lambda count: st.tuples(*[st.lists(st.integers(0, 6), min_size=count, max_size=count)] * 2)
@@ -168,13 +165,6 @@ USERS = ["ann", "bob", "nobody", "ann"]
 @pytest.fixture
 def rankings(online_world: OnlineWorld) -> list[Ranking]:
     return served(online_world, asked(online_world, USERS))
-
-
-def log(folder: Path, rankings: list[Ranking]) -> None:
-    writer = ServingLog.start(folder, LogSettings())
-    for ranking in rankings:
-        writer.offer(LoggedRanking(ranking, CONTRACT, AT))
-    assert writer.close().written == len(rankings)
 
 
 def naive(world: OnlineWorld, version: str) -> np.ndarray:

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xgboost
+from models_world import log, served
 from online_world import AT, CONTRACT, MODEL, NOW, OnlineWorld
-from test_models_compare import log
-from test_models_shadow import served
 from worlds import exposure, write_world
 
 from feature_repo.errors import BundleError, MissingInputError
