@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 
 from marquee.lazy import LazyGroup, Verb
-from marquee.terminal import console
+from marquee.terminal import INTERVAL, console
 
 model = LazyGroup(
     "model",
@@ -17,7 +17,9 @@ model = LazyGroup(
         "list": Verb("marquee.bundles:list_bundles", "Show every bundle, and which one is served."),
         "show": Verb("marquee.model_show:show", "Show what a bundle was trained on, expects, and is worth."),
         "promote": Verb("marquee.model_promote:promote", "Choose the bundle that is served."),
-        "compare": Verb("marquee.model_compare:compare", "Two bundles on the same requests, live or replayed."),
+        "compare": Verb(
+            "marquee.model_compare:compare", "Two bundles on the same requests, live or replayed."
+        ),
         "rollback": Verb("marquee.bundles:rollback", "Go back to the bundle that was promoted before."),
         "push": Verb("marquee.bundles:push", "Copy a bundle to the registry of all servers."),
     },
@@ -73,6 +75,21 @@ model = LazyGroup(
 @click.option(
     "--threads", default=0, type=click.IntRange(0, 1024), help="XGBoost threads [default: every core]"
 )
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["join", "serving-log"]),
+    default="join",
+    show_default=True,
+    help="Features joined to all exposures, or as logged when they were served.",
+)
+@click.option(
+    "--attribution",
+    type=INTERVAL,
+    default="1h",
+    show_default=True,
+    help="With serving-log: how long after a request its outcomes count.",
+)
 def train(
     service: str,
     label: str | None,
@@ -83,17 +100,23 @@ def train(
     patience: int,
     seed: int,
     threads: int,
+    origin: str,
+    attribution: timedelta,
 ) -> None:
-    """Join labels with features as known at request time, fit with early stopping, publish a bundle."""
+    """Join labels with features as known at request time, fit with early stopping, publish a bundle.
+
+    --from serving-log joins nothing: it takes the inputs that the model was given when it served, and the outcomes
+    that came within --attribution (docs/serving-log.md says when to prefer which).
+    """
     from feature_repo.workspace import Workspace
     from materialization.events.store import EventStore
     from materialization.progress import spoken
+    from ranking_service.training.from_log import train_from_log
     from ranking_service.training.labelled import Split
     from ranking_service.training.train import Recipe
-    from ranking_service.training.train import train as run
+    from ranking_service.training.train import train as train_from_join
 
     workspace = Workspace.from_environment()
-    first, last = EventStore(workspace.events).span()
     recipe = Recipe(
         service=service,
         label=label,
@@ -104,13 +127,20 @@ def train(
         threads=threads,
     )
     with spoken(console) as step:
-        path = run(
-            workspace,
-            recipe,
-            split=Split.by_days(first, last, validate_days=validate_days, test_days=test_days),
-            now=datetime.now(UTC),
-            step=step,
-        )
+        if origin == "join":
+            first, last = EventStore(workspace.events).span()
+            split = Split.by_days(first, last, validate_days=validate_days, test_days=test_days)
+            path = train_from_join(workspace, recipe, split=split, now=datetime.now(UTC), step=step)
+        else:
+            path = train_from_log(
+                workspace,
+                recipe,
+                attribution=attribution,
+                validate_days=validate_days,
+                test_days=test_days,
+                now=datetime.now(UTC),
+                step=step,
+            )
     console.print(f"published {path}; next: marquee model evaluate")
 
 

@@ -30,14 +30,23 @@ class Split:
     end: datetime
 
     @classmethod
-    def by_days(cls, first: datetime, last: datetime, *, validate_days: int = 1, test_days: int = 3) -> Split:
+    def by_days(
+        cls,
+        first: datetime,
+        last: datetime,
+        *,
+        validate_days: int = 1,
+        test_days: int = 3,
+        skip_first: bool = True,
+    ) -> Split:
         """Whole UTC days: the last `test_days` with events test, the `validate_days` before them validate.
 
-        Training starts with the first full day, when the first snapshot exists.
+        Training starts with the first full day, when the first snapshot exists; without `skip_first`, which is for
+        rows that need none, with the day of `first`.
         """
         end = _midnight(last) + DAY
         test_from = end - test_days * DAY
-        start = _midnight(first) + DAY
+        start = _midnight(first) + (DAY if skip_first else timedelta(0))
         split = cls(start, test_from - validate_days * DAY, test_from, end)
         if not split.start < split.validate_from:
             raise TrainingDataError(

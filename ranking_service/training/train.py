@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -70,6 +70,8 @@ class TrainingSet:
     matrix: npt.NDArray[np.float32]
     """float32 [rows, features]."""
     split: Split
+    origin: Mapping[str, Any] = field(default_factory=lambda: {"kind": "join"})
+    """Where the rows come from, for the manifest."""
 
 
 def train(
@@ -84,12 +86,30 @@ def train(
 
     Raises TrainingDataError for an unusable label, objective or period, MissingInputError for a missing step.
     """
-    if recipe.objective not in OBJECTIVES:
-        raise TrainingDataError(f"objective {recipe.objective!r} is not one of {', '.join(OBJECTIVES)}")
+    check_objective(recipe)
     label = recipe.label or EventStore(workspace.events).source()["label"]
     split = split or Split.by_days(*EventStore(workspace.events).span())
     step("joining features as they were known at request time")
     rows = training_set(workspace, recipe.service, label=label, split=split)
+    return fit_and_publish(workspace, rows, recipe, label=label, now=now, step=step)
+
+
+def check_objective(recipe: Recipe) -> None:
+    """Raises TrainingDataError."""
+    if recipe.objective not in OBJECTIVES:
+        raise TrainingDataError(f"objective {recipe.objective!r} is not one of {', '.join(OBJECTIVES)}")
+
+
+def fit_and_publish(
+    workspace: Workspace,
+    rows: TrainingSet,
+    recipe: Recipe,
+    *,
+    label: str,
+    now: datetime,
+    step: Step = lambda _sentence: None,
+) -> Path:
+    """The same for every training set, wherever its rows come from; returns the bundle's folder."""
     step(f"fitting {recipe.objective} on {len(rows.matrix):,} rows x {rows.matrix.shape[1]} features")
     booster = fit(rows, recipe)
     step("publishing the bundle")
@@ -199,6 +219,7 @@ def _manifest(rows: TrainingSet, recipe: Recipe, *, label: str, booster: xgboost
     learned = rows.labelled.between(rows.split.start, rows.split.validate_from)
     return {
         "label": label,
+        "origin": dict(rows.origin),
         "recipe": dataclasses.asdict(recipe),
         "split": rows.split.to_json(),
         "rows": {"all": len(rows.matrix), "train": int(learned.sum())},
