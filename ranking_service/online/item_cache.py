@@ -31,9 +31,9 @@ ReadItems = Callable[[Sequence[str]], Awaitable[object]]
 """Reads items' rows, so that they are kept."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Watch:
-    """What has been heard while one read was under way."""
+    """What has been heard while one read was under way; each is itself, however alike two are."""
 
     items: set[str] = field(default_factory=set)
     everything: bool = False
