@@ -7,36 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
+from marquee.bench_figures import Measures, judge, show
+
 if TYPE_CHECKING:
-    from materialization.bench.figures import Figure, Findings
     from materialization.bench.run import DataPlaneResult
     from materialization.progress import Report
 
 OWN_USERS, OWN_CANDIDATES = 50, 500
 
 
-class Measures(click.ParamType[tuple[str, ...]]):
-    """Names of measures, separated by commas."""
+def _known() -> tuple[str, ...]:
+    from materialization.bench.sizes import MEASURES
 
-    name = "measure,..."
-
-    def convert(
-        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Raises a usage error for a name there is not."""
-        from materialization.bench.sizes import MEASURES
-
-        if isinstance(value, tuple):
-            return value
-        names = tuple(name.strip() for name in value.split(",") if name.strip())
-        unknown = [name for name in names if name not in MEASURES]
-        if unknown or not names:
-            self.fail(f"{value!r}: choose from {', '.join(MEASURES)}, separated by commas", param, ctx)
-        return names
+    return tuple(MEASURES)
 
 
 @click.command(short_help="Our Feast plug-ins next to the stock stores and to the floor.")
-@click.option("--only", type=Measures(), help="Some of fetch, materialize, growth, join, large-join.")
+@click.option("--only", type=Measures(_known), help="Some of fetch, materialize, growth, join, large-join.")
 @click.option(
     "--quick", is_flag=True, help="Less data, fewer repetitions: a first look, not the bars' ratios."
 )
@@ -68,7 +55,7 @@ def bench_data_plane(
             result = _own(report)
         else:
             result = measure(QUICK if quick else Sizes(), only=only or tuple(MEASURES), report=report)
-    _show(result, quick=quick)
+    show(result.findings, result.setting, quick=quick)
     if json_path is not None:
         json_path.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
         console.print(f"figures in {json_path}")
@@ -85,49 +72,3 @@ def _own(report: Report) -> DataPlaneResult:
     workspace = Workspace.from_environment()
     slates = Slates(active_users(workspace, OWN_USERS), popular_items(workspace, OWN_CANDIDATES))
     return DataPlaneResult(measure_own(workspace, slates, report=report), machine())
-
-
-def judge(findings: Findings) -> None:
-    """Exit code 1 where a bar is missed; names every figure that misses its own."""
-    from marquee.terminal import console
-
-    for figure in findings.missed:
-        console.print(f"missed: {figure.measure}, {figure.what}: {figure.value:.2f}, must be {figure.bar}")
-    if findings.missed:
-        raise click.exceptions.Exit(1)
-
-
-def _show(result: DataPlaneResult, *, quick: bool) -> None:
-    from rich.table import Table
-
-    from marquee.terminal import console
-
-    setting = result.setting
-    machine = f"{setting['cores']} cores, {setting['memory_gb']} GB, {setting['cpu']}"
-    measured = Table("measure", "contender", "median", "p99", "times", "what", title=machine)
-    for column in measured.columns:
-        column.overflow = "fold"
-    for one in result.findings.measured:
-        tail = "" if one.p99 is None else f"{_rounded(one.p99)} {one.unit}"
-        median = f"{_rounded(one.median)} {one.unit}"
-        measured.add_row(one.measure, one.name, median, tail, str(one.times), one.what)
-    console.print(measured)
-    figures = Table("measure", "figure", "value", "must be", "reached")
-    for figure in result.findings.figures:
-        figures.add_row(figure.measure, figure.what, _rounded(figure.value), *_verdict(figure))
-    console.print(figures)
-    for note in result.findings.notes:
-        console.print(note)
-    if quick:
-        console.print("--quick: less data than the bars are for; run without it before believing a ratio")
-
-
-def _verdict(figure: Figure) -> tuple[str, str]:
-    if figure.bar is None:
-        return "", ""
-    return str(figure.bar), "yes" if figure.reached else "NO"
-
-
-def _rounded(value: float) -> str:
-    """Three digits that count."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

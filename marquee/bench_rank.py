@@ -1,74 +1,146 @@
-"""`marquee bench rank`: latency of Rank and its stages, next to the floor."""
+"""`marquee bench rank`: Rank next to its floors and next to stock Feast, for one client and under load."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from marquee.bench_figures import Measures, judge, show
+
 if TYPE_CHECKING:
     from ranking_service.bench.rank import BenchResult
+    from ranking_service.bench.sizes import Plan
     from ranking_service.bench.world import BenchWorld
 
+FLOATS, RANKER, OWN = "floats", "ranker_v1", "own"
+OWN_USERS, OWN_CATALOGUE = 50, 20_000
 
-@click.command(short_help="Latency of Rank and its stages, next to the floor.")
+
+def _known() -> tuple[str, ...]:
+    from ranking_service.bench.sizes import MEASURES
+
+    return tuple(MEASURES)
+
+
+@click.command(short_help="Rank next to its floors and stock Feast, for one client and under load.")
 @click.option(
-    "--rounds", default=300, show_default=True, type=click.IntRange(10), help="How often to measure."
+    "--only",
+    type=Measures(_known),
+    help="Some of latency, stock, cache, log, saturation, open-loop, growth, start.",
 )
+@click.option(
+    "--ranker-v1", "rows", flag_value=RANKER, help="Made-up rows of ranker_v1 instead of plain floats."
+)
+@click.option(
+    "--own",
+    "rows",
+    flag_value=OWN,
+    help="The workspace's own bundle and rows, in the Redis of MARQUEE_REDIS_URL.",
+)
+@click.option("--quick", is_flag=True, help="Little of everything: a first look, not the bars' ratios.")
+@click.option("--gate", is_flag=True, help="Exit code 1 when a figure does not reach its bar.")
+@click.option("--rounds", type=click.IntRange(10), help="How often one client calls.  [default: 4000]")
 @click.option(
     "--candidates", default=500, show_default=True, type=click.IntRange(1, 2000), help="Per request."
 )
-@click.option("--trees", default=300, show_default=True, type=click.IntRange(1), help="Of the model.")
 @click.option(
-    "--own", is_flag=True, help="The workspace's own bundle and rows, in the Redis of MARQUEE_REDIS_URL."
+    "--trees", default=300, show_default=True, type=click.IntRange(1), help="Of a made-up world's model."
 )
-@click.option("--log", is_flag=True, help="Let the server write its serving log meanwhile.")
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes of the server, and of its floor, under load.",
+)
+@click.option("--log", is_flag=True, help="Let the servers write their serving log meanwhile.")
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Also write the figures to this file."
 )
 def bench_rank(
-    rounds: int, candidates: int, trees: int, own: bool, log: bool, json_path: Path | None
+    only: tuple[str, ...] | None,
+    rows: str | None,
+    quick: bool,
+    gate: bool,
+    rounds: int | None,
+    candidates: int,
+    trees: int,
+    workers: int,
+    log: bool,
+    json_path: Path | None,
 ) -> None:
-    """Latency of Rank and its stages, next to the floor, all interleaved in one run.
+    """Rank next to its floors and to stock Feast, for one client and under load, all in one run.
 
-    Runs on made-up rows (190 float features in three views) in a Redis of its own, or with --own on what is
-    materialized; the server is a process of its own on the same cores. Beside the floor: what Feast's own online
-    read takes.
+    Starts `marquee serve` and every floor as processes of their own and lets them take turns:
+
+    \b
+    latency     one client: Rank, and what its parts cost bare: an empty call of the
+                same payload, the same bytes from Redis, the model on the same rows
+    stock       the same call with Feast's own read behind it
+    cache       item rows from the server's memory and from Redis
+    log         the same call with and without serving log
+    saturation  requests/s, next to a server that does only the bare parts
+    open-loop   60 % of that, at random instants; latency counts from when a request
+                was due, so that a stall is charged for everybody it makes wait
+    growth      one more candidate, feature, view
+    start       from the command to ready, and the first request
+
+    Runs on made-up rows (190 float features in three views of 20,000 items) in a Redis of its own. Takes about
+    10 minutes, with --quick less than one; ratios mean something on an otherwise idle machine only.
     """
     import json
 
     from marquee.terminal import console
     from materialization.progress import bars
     from ranking_service.bench.rank import measure
+    from ranking_service.bench.sizes import MEASURES, QUICK, Plan
 
-    worlds = _own_world(candidates) if own else _made_up_world(candidates, trees)
-    with worlds as (world, redis_url), bars(console) as report:
-        result = measure(world, redis_url=redis_url, rounds=rounds, log=log, report=report)
-    _show(result)
+    plan = _plan(
+        QUICK if quick else Plan(), rounds=rounds, candidates=candidates, trees=trees, workers=workers
+    )
+    with _world(rows or FLOATS, plan) as world, bars(console) as report:
+        result = measure(world, plan, only=only or tuple(MEASURES), log=log, report=report)
+    _show(result, quick=quick)
     if json_path is not None:
         json_path.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
         console.print(f"figures in {json_path}")
+    if gate:
+        judge(result.findings)
+
+
+def _plan(plan: Plan, *, rounds: int | None, candidates: int, trees: int, workers: int) -> Plan:
+    catalogue = max(plan.size.catalogue, candidates)
+    size = replace(plan.size, candidates=candidates, trees=trees, catalogue=catalogue)
+    plan = replace(plan, size=size, workers=workers)
+    if rounds is None:
+        return plan
+    return replace(plan, rounds=rounds, side_rounds=min(rounds, plan.side_rounds))
 
 
 @contextmanager
-def _made_up_world(candidates: int, trees: int) -> Iterator[tuple[BenchWorld, str]]:
+def _world(rows: str, plan: Plan) -> Iterator[BenchWorld]:
     import tempfile
 
     from marquee.terminal import console
     from materialization.private_redis import private_redis
-    from ranking_service.bench.world import Size, make_world
+    from ranking_service.bench.world import floats_world, ranker_world
 
-    with tempfile.TemporaryDirectory() as folder, private_redis() as server:
-        with console.status("Storing rows through Feast, training a model"):
-            world = make_world(Path(folder), server.url, Size(candidates=candidates, trees=trees))
-        yield world, server.url
+    if rows == OWN:
+        yield _own_world(plan.size.candidates)
+        return
+    make = floats_world if rows == FLOATS else ranker_world
+    with tempfile.TemporaryDirectory(prefix="marquee-bench-") as folder, private_redis() as server:
+        with console.status("Storing rows, training a model"):
+            world = make(Path(folder), server.url, plan.size)
+        yield world
 
 
-@contextmanager
-def _own_world(candidates: int) -> Iterator[tuple[BenchWorld, str]]:
+def _own_world(candidates: int) -> BenchWorld:
     from feature_repo.errors import SettingError
     from feature_repo.workspace import REDIS_VARIABLE, Workspace
     from marquee.catalogue import active_users, popular_items
@@ -79,27 +151,21 @@ def _own_world(candidates: int) -> Iterator[tuple[BenchWorld, str]]:
     if url is None:
         raise SettingError(f"--own reads the Redis of {REDIS_VARIABLE}; set it, or leave out --own")
     workspace = Workspace.from_environment()
-    (user,) = active_users(workspace, 1)
-    yield workspace_world(workspace, user_id=user, item_ids=popular_items(workspace, candidates)), url
+    return workspace_world(
+        workspace,
+        url,
+        user_ids=active_users(workspace, OWN_USERS),
+        item_ids=popular_items(workspace, OWN_CATALOGUE),
+        candidates=candidates,
+    )
 
 
-def _show(result: BenchResult) -> None:
-    from rich.table import Table
-
+def _show(result: BenchResult, *, quick: bool) -> None:
     from marquee.terminal import console
-    from ranking_service.bench.rank import RANK, STOCK
 
     setting = result.setting
-    title = (
-        f"{setting['candidates']} candidates x {setting['features']} features, {setting['trees']} trees, "
-        f"{setting['cores']} cores, {setting['rounds']} rounds"
-    )
-    table = Table("operation", "median ms", "p99 ms", "what", title=title)
-    for timing in result.timings:
-        table.add_row(timing.name, f"{timing.median_ms:.2f}", f"{timing.p99_ms:.2f}", timing.what)
-    console.print(table)
-    rank, stock = result.median(RANK), result.median(STOCK)
     console.print(
-        f"Rank takes {rank / result.floor_ms:.2f} x its floor of {result.floor_ms:.2f} ms (read, model and "
-        f"call bare); Feast's own read alone takes {stock / rank:.1f} x as long as Rank"
+        f"{setting['rows']}: {setting['candidates']} candidates of {setting['catalogue']:,} items x "
+        f"{setting['features']} features from {setting['views']} views, {setting['trees']} trees"
     )
+    show(result.findings, setting, quick=quick)

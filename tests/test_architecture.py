@@ -72,6 +72,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/server/tokens.py",
     ),
     "xgboost": (
+        "ranking_service/bench/log_cost.py",
         "ranking_service/bench/world.py",
         "ranking_service/bundle.py",
         "ranking_service/online/explain.py",

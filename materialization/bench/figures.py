@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 ONE_THIRD = 1 / 3
+ENOUGH_FOR_P999 = 2_000
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,16 @@ class Measured:
     """How often it was measured."""
     p99: float | None = None
     """Where there are values enough for one."""
+    p999: float | None = None
 
     @classmethod
     def of(
         cls, measure: str, name: str, what: str, *, unit: str, values: Sequence[float], tail: bool = False
     ) -> Measured:
-        """`tail` asks for the 99th percentile as well."""
+        """`tail` asks for the 99th percentile as well, and for the 99.9th where it would not be the very largest."""
         p99 = float(np.percentile(values, 99)) if tail else None
-        return cls(measure, name, what, unit, float(np.median(values)), len(values), p99)
+        p999 = float(np.percentile(values, 99.9)) if tail and len(values) >= ENOUGH_FOR_P999 else None
+        return cls(measure, name, what, unit, float(np.median(values)), len(values), p99, p999)
 
 
 @dataclass(frozen=True)

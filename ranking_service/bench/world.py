@@ -1,176 +1,169 @@
-"""What a benchmark runs on: a workspace's own rows and bundle, or made-up ones of a chosen size."""
+"""What a benchmark runs on: made-up rows of floats, made-up rows of `ranker_v1`, or a workspace's own."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import xgboost
-from feast import Entity, FeatureService, FeatureStore, FeatureView, FileSource, RepoConfig
-from feast import Field as FeastField
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
-from feast.types import Float32, String
-from feast.value_type import ValueType
 
 from feature_repo.workspace import Workspace
-from materialization.feast_store import newest_snapshot, open_store
-from ranking_service.bundle import publish
+from materialization.feast_store import newest_snapshot
+from ranking_service.bench.made_up_rows import WORDS, write_rows
+from ranking_service.bench.slates import Case, Slate
+from ranking_service.bundle import load, publish
+from ranking_service.compile_contract import compile_declared
 from ranking_service.contract import Contract, Field, ModelFeature, ViewPlan
 from ranking_service.models.registry import registry_of
 
-USER = "user"
-PACKED_STORE = "materialization.data_plane.online_store.PackedRedisOnlineStore"
-KEYS = {"user_rows": ("user_id",), "item_rows": ("item_id",), "pair_rows": ("user_id", "item_id")}
+PROJECT, SERVICE = "bench", "ranker_v1"
+USER, ITEM, PAIR = ("user_id",), ("item_id",), ("user_id", "item_id")
+TTL_SECONDS = 7 * 86_400.0
+TRAINING_ROWS = 4_000
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much one request reads and scores."""
+    """How much there is, and how much of it a request reads and scores."""
 
     candidates: int = 500
+    catalogue: int = 20_000
+    """Items with rows."""
+    users: int = 60
+    """Users whose candidates are drawn from the whole catalogue."""
+    hot_users: int = 10
+    """Users who are all shown the same candidates."""
     user_features: int = 60
     item_features: int = 80
     pair_features: int = 50
+    views: int = 1
+    """Views that the features of a user, an item and a pair are each spread over."""
     trees: int = 300
     depth: int = 6
-
-    @property
-    def features(self) -> int:
-        return self.user_features + self.item_features + self.pair_features
 
 
 @dataclass(frozen=True)
 class BenchWorld:
     """What one benchmark runs on."""
 
-    store: FeatureStore
     bundle: Path
-    user_id: str
-    item_ids: list[str]
+    contract: Contract
+    redis_url: str
     at: datetime
     """The instant the requests rank as of."""
+    draws: tuple[Slate, ...]
+    """Candidates drawn from the whole catalogue, for each user others."""
+    hot: tuple[Slate, ...]
+    """The same candidates for every user."""
     rows: str
     """What kind of rows these are, for the report."""
+    catalogue: int
+    """Items that `draws` are drawn from."""
+    home: Path | None = None
+    """The workspace the servers run in; None is an empty one."""
+
+    @property
+    def candidates(self) -> int:
+        return len(self.draws[0].item_ids)
+
+    def case(self, slates: Sequence[Slate]) -> Case:
+        return Case(self.bundle, self.redis_url, self.at, tuple(slates))
 
 
-def make_world(folder: Path, redis_url: str, size: Size) -> BenchWorld:
-    """Register the views, store a row of random floats per entity, train and publish a model on noise."""
-    random = np.random.default_rng(0)
-    contract = _contract(size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        store = _store(folder, redis_url, contract)
-    now = datetime.now(UTC)
-    item_ids = [f"item-{index:06d}" for index in range(size.candidates)]
-    for view in contract.views:
-        ids = [USER] if view.join_keys == KEYS["user_rows"] else item_ids
-        rows = random.normal(size=(len(ids), len(view.fields))).astype(np.float32)
-        _write(store, view, ids, rows, now)
-    path = publish(
-        folder / "models",
-        version="bench",
-        booster=_booster(size, contract, random),
-        contract=contract,
-        manifest={},
+def floats_world(folder: Path, redis_url: str, size: Size, *, project: str = PROJECT) -> BenchWorld:
+    """Random floats of a user, items and pairs. Worlds with different projects share a Redis."""
+    return _made_up(folder, redis_url, size, floats_contract(size, project), "made-up floats")
+
+
+def ranker_world(folder: Path, redis_url: str, size: Size) -> BenchWorld:
+    """Random values of everything that the feature service `ranker_v1` declares, texts and lists included."""
+    declared = compile_declared(PROJECT, SERVICE)
+    features = tuple(
+        replace(feature, categories=WORDS) if feature.field.is_text else feature
+        for feature in declared.features
     )
-    return BenchWorld(store, path, USER, item_ids, now, "made-up floats")
+    contract = replace(declared, features=features)
+    return _made_up(folder, redis_url, size, contract, f"made-up values of {SERVICE}")
 
 
-def workspace_world(workspace: Workspace, *, user_id: str, item_ids: list[str]) -> BenchWorld:
+def workspace_world(
+    workspace: Workspace, redis_url: str, *, user_ids: Sequence[str], item_ids: Sequence[str], candidates: int
+) -> BenchWorld:
     """The workspace's own bundle on the rows that are materialized, an hour after the newest snapshot."""
-    at = newest_snapshot(workspace) + timedelta(hours=1)
-    store = open_store(workspace)
-    return BenchWorld(store, registry_of(workspace).latest(), user_id, item_ids, at, "the workspace's own")
+    bundle = registry_of(workspace).latest()
+    random = np.random.default_rng(0)
+    return BenchWorld(
+        bundle=bundle,
+        contract=load(bundle).contract,
+        redis_url=redis_url,
+        at=newest_snapshot(workspace) + timedelta(hours=1),
+        draws=_drawn(user_ids, item_ids, candidates, random),
+        hot=tuple(Slate(user, tuple(item_ids[:candidates])) for user in user_ids),
+        rows="the workspace's own",
+        catalogue=len(item_ids),
+        home=workspace.home,
+    )
 
 
-def feature_references(contract: Contract) -> list[str]:
-    """view:feature of every stored value, as Feast's online read wants it."""
-    return [f"{view.name}:{field.name}" for view in contract.views for field in view.fields]
-
-
-def _contract(size: Size) -> Contract:
-    counts = (size.user_features, size.item_features, size.pair_features)
+def floats_contract(size: Size, project: str = PROJECT) -> Contract:
+    """Nothing but floats; the model sees them as they are stored."""
+    counts = {USER: size.user_features, ITEM: size.item_features, PAIR: size.pair_features}
+    names = {USER: "user", ITEM: "item", PAIR: "pair"}
     views = tuple(
-        ViewPlan(
-            name=name,
-            join_keys=keys,
-            fields=tuple(Field(f"{name}_{index}", "FLOAT", 0.0) for index in range(count)),
-            ttl_seconds=7 * 86_400.0,
-            fingerprint="",
-        )
-        for (name, keys), count in zip(KEYS.items(), counts, strict=True)
+        _view(f"{names[keys]}_rows_{number}", keys, len(part))
+        for keys, count in counts.items()
+        for number, part in enumerate(np.array_split(np.arange(count), size.views))
     )
     features = tuple(ModelFeature(field, view.name, "noise") for view in views for field in view.fields)
     request_fields = (Field("surface", "STRING", ""), Field("request_timestamp", "DOUBLE", 0.0))
-    return Contract("bench", "bench", views, request_fields, (), features)
+    return Contract(project, "bench", views, request_fields, (), features)
 
 
-def _store(folder: Path, redis_url: str, contract: Contract) -> FeatureStore:
-    address = redis_url.removeprefix("redis://").split("/")[0]
-    store = FeatureStore(
-        config=RepoConfig(
-            project=contract.project,
-            provider="local",
-            registry=str(folder / "registry.db"),
-            online_store={"type": PACKED_STORE, "connection_string": address},
-            entity_key_serialization_version=3,
-        )
-    )
-    entities = {
-        key: Entity(name=key, join_keys=[key], value_type=ValueType.STRING) for key in ("user_id", "item_id")
+def _view(name: str, keys: tuple[str, ...], count: int) -> ViewPlan:
+    fields = tuple(Field(f"{name}_{index}", "FLOAT", 0.0) for index in range(count))
+    return ViewPlan(name, keys, fields, TTL_SECONDS, "")
+
+
+def _made_up(folder: Path, redis_url: str, size: Size, contract: Contract, rows: str) -> BenchWorld:
+    random = np.random.default_rng(0)
+    at = datetime.now(UTC).replace(microsecond=0)
+    items = [f"item-{number:06d}" for number in range(size.catalogue)]
+    draws = _drawn([f"user-{number:04d}" for number in range(size.users)], items, size.candidates, random)
+    shown = tuple(items[: size.candidates])
+    hot = tuple(Slate(f"hot-{number:04d}", shown) for number in range(size.hot_users))
+    slates = (*draws, *hot)
+    pairs = [(slate.user_id, item) for slate in slates for item in slate.item_ids]
+    ids = {
+        frozenset(USER): {"user_id": [slate.user_id for slate in slates]},
+        frozenset(ITEM): {"item_id": items},
+        frozenset(PAIR): {"user_id": [user for user, _ in pairs], "item_id": [item for _, item in pairs]},
     }
-    source = FileSource(path=str(folder / "none.parquet"), timestamp_field="event_timestamp")
-    views = [
-        FeatureView(
-            name=plan.name,
-            entities=[entities[key] for key in plan.join_keys],
-            schema=[
-                *(FeastField(name=key, dtype=String) for key in plan.join_keys),
-                *(FeastField(name=field.name, dtype=Float32) for field in plan.fields),
-            ],
-            source=source,
-            ttl=timedelta(seconds=plan.ttl_seconds),
-        )
-        for plan in contract.views
-    ]
-    store.apply([*entities.values(), *views, FeatureService(name=contract.service, features=views)])
-    return store
+    write_rows(redis_url, contract, ids, at=at - timedelta(hours=1), random=random)
+    booster = _booster(size, contract, random)
+    bundle = publish(folder / "models", version="bench", booster=booster, contract=contract, manifest={})
+    return BenchWorld(bundle, contract, redis_url, at, draws, hot, rows, size.catalogue)
 
 
-def _write(
-    store: FeatureStore,
-    plan: ViewPlan,
-    ids: list[str],
-    rows: np.ndarray[tuple[int, int], np.dtype[np.float32]],
-    now: datetime,
-) -> None:
-    """`rows` is float32 [ids, features]."""
-    names = [field.name for field in plan.fields]
-    batch = [
-        (
-            EntityKey(
-                join_keys=list(plan.join_keys),
-                entity_values=[
-                    Value(string_val=USER if key == "user_id" else entity) for key in plan.join_keys
-                ],
-            ),
-            {name: Value(float_val=value) for name, value in zip(names, row.tolist(), strict=True)},
-            now,
-            None,
-        )
-        for entity, row in zip(ids, rows, strict=True)
-    ]
-    view = store.get_feature_view(plan.name)
-    store._get_provider().online_write_batch(store.config, view, batch, None)
+def _drawn(
+    users: Sequence[str], items: Sequence[str], count: int, random: np.random.Generator
+) -> tuple[Slate, ...]:
+    chosen = (random.choice(len(items), min(count, len(items)), replace=False) for _ in users)
+    return tuple(
+        Slate(user, tuple(items[place] for place in places))
+        for user, places in zip(users, chosen, strict=True)
+    )
 
 
 def _booster(size: Size, contract: Contract, random: np.random.Generator) -> xgboost.Booster:
     """Deep trees on noise: as costly to score as real ones."""
-    rows = random.normal(size=(4000, size.features)).astype(np.float32)
-    labels = random.random(4000) < 1 / (1 + np.exp(-rows[:, :20].sum(axis=1)))
+    width = len(contract.features)
+    rows = random.normal(size=(TRAINING_ROWS, width)).astype(np.float32)
+    for place, feature in enumerate(contract.features):
+        if feature.field.is_text:
+            rows[:, place] = random.integers(0, len(WORDS), TRAINING_ROWS)
+    labels = random.random(TRAINING_ROWS) < 1 / (1 + np.exp(-rows[:, :20].sum(axis=1)))
     data = xgboost.DMatrix(rows, label=labels, feature_names=list(contract.feature_names))
     return xgboost.train({"objective": "binary:logistic", "max_depth": size.depth}, data, size.trees)
