@@ -23,7 +23,7 @@ class Fault:
 
     kind: str = "pass"
     """pass, delay, swallow (accept, read, say nothing), truncate (half a reply, then the end), garbage (random
-    bytes of the same length), half-garbage (from the reply's middle on), drop (the reply never comes, the next one
+    bytes instead), half-garbage (random bytes from the reply's middle on, some more than they replace), drop (the reply never comes, the next one
     does), refuse (no listener, connections reset), limit (at most `connections`)."""
     share: float = 1.0
     seconds: float = 0.0
@@ -171,7 +171,8 @@ class _Forwarding:
             return now, b"\x00" + self.random.randbytes(len(reply)), False
         if fault.kind == "half-garbage":
             kept = len(reply) // 2
-            return now, reply[:kept] + self.random.randbytes(len(reply) - kept), False
+            others = len(reply) - kept + self.random.randrange(1, 10)
+            return now, reply[:kept] + self.random.randbytes(others), False
         return now, reply, False
 
 
