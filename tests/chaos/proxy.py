@@ -22,9 +22,10 @@ class Fault:
     """What happens to a share of the replies; the rest pass."""
 
     kind: str = "pass"
-    """pass, delay, swallow (accept, read, say nothing), truncate (half a reply, then the end), garbage (random
-    bytes instead), half-garbage (random bytes from the reply's middle on, some more than they replace), drop (the reply never comes, the next one
-    does), refuse (no listener, connections reset), limit (at most `connections`)."""
+    """One of pass; delay; swallow (accept, read, say nothing); truncate (half a reply, then the end); garbage
+    (random bytes instead); half-garbage (random bytes from the reply's middle on, some more than they replace); drop
+    (the reply never comes, the next one does); refuse (no listener, connections reset); limit (at most
+    `connections`)."""
     share: float = 1.0
     seconds: float = 0.0
     """Of delay."""
