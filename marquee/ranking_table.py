@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from marquee.catalogue import Item
     from ranking_service.client import Contribution, DegradedView, Explanation, RankedItem, Ranking
 
+MODEL_FREE = 3
 LEVELS = {
     0: "complete",
     1: "rows as last known took the place of some that could not be read",
     2: "declared defaults took the place of whole views that could not be read",
-    3: "the model did not score; the order is the one the server's settings declare",
+    MODEL_FREE: "the model did not score; the order is the one the server's settings declare",
 }
 
 
@@ -47,7 +48,8 @@ def _items(ranking: Ranking, user: str, known: dict[str, Item]) -> None:
     for item in ranking.items:
         shown = known.get(item.item_id)
         name = f"{shown.title}\n{', '.join(shown.genres)}\n" if shown else ""
-        table.add_row(str(item.rank + 1), Text.assemble(name, (item.item_id, "dim")), f"{item.score:.4f}")
+        score = "none" if ranking.level == MODEL_FREE else f"{item.score:.4f}"
+        table.add_row(str(item.rank + 1), Text.assemble(name, (item.item_id, "dim")), score)
     console.print(table)
 
 
@@ -78,7 +80,7 @@ def _lacking(ranking: Ranking) -> list[str]:
     if ranking.level:
         found.append(f"this answer is degraded: {ranking.reason or 'the server gave no reason'}")
     found += [f"  {view.view}: {_in_its_place(view)}" for view in ranking.degraded_views]
-    if ranking.explanation_skipped:
+    if ranking.explanation_skipped and ranking.level < MODEL_FREE:
         found.append(
             "not explained: the time did not suffice; raise --timeout, or ask for fewer items by --limit"
         )

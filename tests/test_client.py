@@ -33,6 +33,7 @@ from ranking_service.client import (
     UnsupportedError,
     answers,
 )
+from ranking_service.client.requests import RankFields
 from ranking_service.proto import ranking_pb2
 
 ONCE = RetryPolicy(attempts=1)
@@ -78,6 +79,10 @@ def test_every_field_of_a_request_is_sent() -> None:
         "first": "number",
     }
     assert message.priority == ranking_pb2.PRIORITY_PREFETCH
+
+
+def test_type_checkers_know_all_fields_of_a_request() -> None:
+    assert {"user_id", "candidate_ids", *RankFields.__annotations__} == set(RankRequest.__annotations__)
 
 
 def test_every_field_of_an_answer_is_a_value() -> None:

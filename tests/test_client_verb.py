@@ -124,9 +124,10 @@ def test_a_degraded_answer_says_level_views_and_age(capsys: Capture) -> None:
     assert "item_stats: last-known rows for 480 candidates, not confirmed for up to 12.3 s" in text
     assert "user_stats: declared defaults for all candidates" in text
     assert "not explained: the time did not suffice; raise --timeout" in text
-    model_free = shown(capsys, replace(ranking, level=3, degraded_views=(), explanation_skipped=False))
+    model_free = shown(capsys, replace(ranking, level=3, degraded_views=()))
     assert "level 3: the model did not score" in model_free
-    assert "not explained" not in model_free
+    assert "0.5" not in model_free
+    assert "not explained" not in model_free  # there is nothing to explain
 
 
 def test_a_complete_answer_lacks_nothing(capsys: Capture) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import grpc
 import grpc.aio
@@ -20,11 +20,12 @@ from ranking_service.client.calling import (
     OVERALL_SECONDS,
     TIMEOUT_SECONDS,
     Calling,
+    Options,
     count,
     seconds,
 )
 from ranking_service.client.errors import ClosedError, UnavailableError
-from ranking_service.client.requests import RankRequest
+from ranking_service.client.requests import RankFields, RankRequest
 from ranking_service.client.retry import Retries
 from ranking_service.client.sync import CALLS_AT_ONCE
 from ranking_service.client.values import Outcome, Ranking
@@ -42,7 +43,7 @@ class AsyncRankingClient:
     closed: bool = False
 
     @classmethod
-    def connect(cls, address: str, **options: Any) -> AsyncRankingClient:
+    def connect(cls, address: str, **options: Unpack[Options]) -> AsyncRankingClient:
         """As RankingClient.connect; call it inside the event loop."""
         calling = Calling.to(address, **options)
         channels = tuple(_channel(calling, lane.target) for lane in calling.lanes.lanes)
@@ -54,7 +55,12 @@ class AsyncRankingClient:
         return self.calling.address
 
     async def rank(
-        self, *, user_id: str, candidate_ids: Sequence[str], timeout: float = TIMEOUT_SECONDS, **fields: Any
+        self,
+        *,
+        user_id: str,
+        candidate_ids: Sequence[str],
+        timeout: float = TIMEOUT_SECONDS,
+        **fields: Unpack[RankFields],
     ) -> Ranking:
         """As RankingClient.rank."""
         request = RankRequest(user_id=user_id, candidate_ids=candidate_ids, **fields)
@@ -144,12 +150,9 @@ class AsyncRankingClient:
             await asyncio.sleep(wait)
 
     async def _once(self, method: str, message: Any, retries: Retries) -> Any:
+        terms = self.calling.terms(retries)
         with self.calling.attempt(retries) as lane:
-            remaining = self.calling.left(retries.deadline)
-            metadata = self.calling.security.metadata()
-            return await getattr(self._stub(lane.place), method)(
-                message, timeout=remaining, metadata=metadata
-            )
+            return await getattr(self._stub(lane.place), method)(message, **terms)
 
     def _stub(self, place: int) -> ranking_pb2_grpc.RankingServiceStub:
         if self.closed:

@@ -64,10 +64,9 @@ class AioStream:
 
     async def _session(self, source: AsyncIterator[RankRequest]) -> AsyncIterator[Outcome]:
         """One stream to one server, until all is answered. Raises what broke it."""
+        terms = self.calling.terms(self.retries)
         with self.calling.attempt(self.retries) as lane:
-            call = self.stub(lane.place).RankStream(
-                timeout=self.calling.left(self.retries.deadline), metadata=self.calling.security.metadata()
-            )
+            call = self.stub(lane.place).RankStream(**terms)
             resending = asyncio.create_task(self._send(*self.window.unanswered.values(), call=call))
             self._call = call
             try:

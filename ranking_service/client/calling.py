@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import grpc
 
@@ -36,6 +36,23 @@ REQUESTS_PER_CALL = 32
 EXPIRED, CANCELLED = "DEADLINE_EXCEEDED", "CANCELLED"
 
 
+class Options(TypedDict, total=False):
+    """What `connect` takes beside the address."""
+
+    security: ClientSecurity | None
+    connections: int
+    """To each address: several worker processes behind one port are reached by several connections only."""
+    retry: RetryPolicy | None
+    requests_per_call: int
+    """The server's limit."""
+    clock: Callable[[], float]
+    """Seconds of any origin."""
+    random: Callable[[], float]
+    """0 to 1."""
+    new_id: Callable[[], str]
+    """Makes request ids for streams."""
+
+
 @dataclass(frozen=True)
 class Calling:
     """Everything of a client but its channels."""
@@ -45,40 +62,32 @@ class Calling:
     policy: RetryPolicy
     budget: RetryBudget
     security: ClientSecurity
-    requests_per_call: int = REQUESTS_PER_CALL
-    clock: Callable[[], float] = time.monotonic
-    """Seconds of any origin."""
-    random: Callable[[], float] = random.random
-    new_id: Callable[[], str] = lambda: uuid.uuid4().hex
+    requests_per_call: int
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    new_id: Callable[[], str]
 
     @classmethod
-    def to(
-        cls,
-        address: str,
-        *,
-        security: ClientSecurity | None = None,
-        connections: int = 1,
-        retry: RetryPolicy | None = None,
-        requests_per_call: int = REQUESTS_PER_CALL,
-        **edges: Callable[[], Any],
-    ) -> Calling:
-        """Opens nothing. `edges` are clock, random and new_id.
-
-        Raises SettingError for what is unusable.
-        """
+    def to(cls, address: str, **options: Unpack[Options]) -> Calling:
+        """Opens nothing. Raises SettingError for what is unusable."""
         servers = addresses(address)
-        for name, count in (("connections", connections), ("requests_per_call", requests_per_call)):
-            if count < 1:
-                raise SettingError(f"{name} is {count}; expected 1 or more")
-        policy = retry or RetryPolicy()
+        connections = options.get("connections", 1)
+        per_call = options.get("requests_per_call", REQUESTS_PER_CALL)
+        for name, number in (("connections", connections), ("requests_per_call", per_call)):
+            if number < 1:
+                raise SettingError(f"{name} is {number}; expected 1 or more")
+        policy = options.get("retry") or RetryPolicy()
+        security = options.get("security") or ClientSecurity()
         return cls(
             address=address,
             lanes=Lanes.to(servers, connections),
             policy=policy,
             budget=RetryBudget(policy.budget_share, policy.budget_burst),
-            security=(security or ClientSecurity()).checked(servers),
-            requests_per_call=requests_per_call,
-            **edges,
+            security=security.checked(servers),
+            requests_per_call=per_call,
+            clock=options.get("clock", time.monotonic),
+            random=options.get("random", random.random),
+            new_id=options.get("new_id", _new_id),
         )
 
     def channel_options(self) -> list[tuple[str, int | str]]:
@@ -94,12 +103,15 @@ class Calling:
         self.budget.add()
         return Retries(self.policy, self.budget, min(now + seconds("timeout", timeout), overall), self.random)
 
-    def left(self, deadline: float) -> float:
-        """Seconds until it; raises DeadlineError when there are none."""
-        remaining = deadline - self.clock()
+    def terms(self, retries: Retries) -> dict[str, Any]:
+        """What each try is given: the time left and the token.
+
+        Raises DeadlineError when there is no time, SettingError when the token's file cannot be read.
+        """
+        remaining = retries.deadline - self.clock()
         if remaining <= 0:
             raise DeadlineError(f"{self.address}: no time was left to ask; raise the timeout", code=EXPIRED)
-        return remaining
+        return {"timeout": remaining, "metadata": self.security.metadata()}
 
     def heard(self, retries: Retries, answers: int, size: int) -> None:
         """A stream works: its next breach is a first one, and so many answers count as a call."""
@@ -149,3 +161,7 @@ def seconds(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise RequestError(name, f"is {value!r}; expected a positive number of seconds")
     return value
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

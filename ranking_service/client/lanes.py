@@ -24,10 +24,10 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
-"""The minimum is what gRPC allows a connection to take; a server is back at most some 2 s after it is."""
+"""The minimum is what gRPC allows a connection to take; a server that comes back is found within some 2 s."""
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from feature_repo.errors import RequestError
 from ranking_service.client.values import Priority
@@ -20,6 +20,21 @@ PRIORITIES = {
     Priority.INTERACTIVE: ranking_pb2.PRIORITY_INTERACTIVE,
     Priority.PREFETCH: ranking_pb2.PRIORITY_PREFETCH,
 }
+
+
+class RankFields(TypedDict, total=False):
+    """What `rank` takes beside user and candidates: RankRequest's fields, for type checkers."""
+
+    surface: str
+    device: str
+    at: datetime | float | None
+    session_position: int | None
+    features: Mapping[str, float | str] | None
+    limit: int
+    explain: bool
+    request_id: str
+    model: str
+    priority: Priority | str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import grpc
 
@@ -19,11 +19,12 @@ from ranking_service.client.calling import (
     OVERALL_SECONDS,
     TIMEOUT_SECONDS,
     Calling,
+    Options,
     count,
     seconds,
 )
 from ranking_service.client.errors import ClosedError, UnavailableError
-from ranking_service.client.requests import RankRequest
+from ranking_service.client.requests import RankFields, RankRequest
 from ranking_service.client.retry import Retries
 from ranking_service.client.sync_stream import SyncStream
 from ranking_service.client.values import Outcome, Ranking
@@ -43,12 +44,10 @@ class RankingClient:
     closed: bool = False
 
     @classmethod
-    def connect(cls, address: str, **options: Any) -> RankingClient:
+    def connect(cls, address: str, **options: Unpack[Options]) -> RankingClient:
         """`address` is host:port, several of them separated by commas, or a target with a scheme that gRPC knows.
 
-        Options: `security` (ClientSecurity), `connections` to each address (several worker processes behind one port
-        are reached by several connections only), `retry` (RetryPolicy), `requests_per_call` (the server's limit),
-        and for tests `clock`, `random` and `new_id`. The first call connects. Raises SettingError.
+        The first call connects. Raises SettingError.
         """
         calling = Calling.to(address, **options)
         channels = tuple(_channel(calling, lane.target) for lane in calling.lanes.lanes)
@@ -65,7 +64,12 @@ class RankingClient:
         return self.channels[0]
 
     def rank(
-        self, *, user_id: str, candidate_ids: Sequence[str], timeout: float = TIMEOUT_SECONDS, **fields: Any
+        self,
+        *,
+        user_id: str,
+        candidate_ids: Sequence[str],
+        timeout: float = TIMEOUT_SECONDS,
+        **fields: Unpack[RankFields],
     ) -> Ranking:
         """Rank `candidate_ids` for `user_id`; `fields` are those of RankRequest.
 
@@ -92,9 +96,12 @@ class RankingClient:
         workers = count("calls_at_once", calls_at_once)
         batch = Batch.of(requests)
         calls = list(batch.calls(self.calling.requests_per_call))
-        with ThreadPoolExecutor(min(workers, max(1, len(calls))), "rank-many") as pool:
+        pool = ThreadPoolExecutor(min(workers, max(1, len(calls))), "rank-many")
+        try:
             for done in [pool.submit(self._rank_some, batch, places, timeout, end) for places in calls]:
                 done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
         return batch.outcomes
 
     def rank_stream(
@@ -161,10 +168,9 @@ class RankingClient:
             time.sleep(wait)
 
     def _once(self, method: str, message: Any, retries: Retries) -> Any:
+        terms = self.calling.terms(retries)
         with self.calling.attempt(retries) as lane:
-            remaining = self.calling.left(retries.deadline)
-            metadata = self.calling.security.metadata()
-            return getattr(self._stub(lane.place), method)(message, timeout=remaining, metadata=metadata)
+            return getattr(self._stub(lane.place), method)(message, **terms)
 
     def _stub(self, place: int) -> ranking_pb2_grpc.RankingServiceStub:
         if self.closed:

@@ -53,14 +53,11 @@ class SyncStream:
         """One stream to one server, until all is answered. Raises what broke it."""
         outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        terms = self.calling.terms(self.retries)
         with self.calling.attempt(self.retries) as lane:
             for message in window.unanswered.values():
                 outbox.put(message)
-            call = self.stub(lane.place).RankStream(
-                iter(outbox.get, END),
-                timeout=self.calling.left(self.retries.deadline),
-                metadata=self.calling.security.metadata(),
-            )
+            call = self.stub(lane.place).RankStream(iter(outbox.get, END), **terms)
             threading.Thread(target=_read, args=(call, inbox), daemon=True, name="rank-stream").start()
             try:
                 yield from self._exchange(window, outbox, inbox, lane.address)

@@ -62,6 +62,13 @@ function metadata(): grpc.Metadata {
   return found;
 }
 
+// A first call that waits for the connection has less time to be answered in.
+function ready(client: RankingServiceClient): Promise<void> {
+  return new Promise((done, failed) =>
+    client.waitForReady(Date.now() + 5000, (error) => (error ? failed(error) : done())),
+  );
+}
+
 const within = (milliseconds: number) => ({ deadline: Date.now() + milliseconds });
 
 function rank(client: RankingServiceClient, request: RankRequest): Promise<RankResponse__Output> {
@@ -86,6 +93,7 @@ async function* rankStream(client: RankingServiceClient, requests: RankRequest[]
 function show(answer: RankResponse__Output): void {
   console.log(`bundle ${answer.bundleVersion}, level ${answer.level}, ${answer.micros?.total} microseconds`);
   if (answer.level > 0) console.log(`degraded: ${answer.reason}`);
+  if (answer.explanationSkipped) console.log("not explained: the time did not suffice");
   for (const item of answer.items) {
     console.log(`${item.rank + 1}. ${item.itemId} ${item.score.toFixed(4)}`);
     for (const why of item.explanation?.top.slice(0, 3) ?? []) {
@@ -97,6 +105,7 @@ function show(answer: RankResponse__Output): void {
 async function main(address: string, userId: string, candidateIds: string[]): Promise<void> {
   const client = connect(address);
   try {
+    await ready(client);
     show(await rank(client, { userId, candidateIds, limit: 3, explain: true, context: { surface: "home" } }));
 
     const requests = ["one", "two", "three"].map((requestId) => ({ requestId, userId, candidateIds, limit: 1 }));
@@ -111,8 +120,8 @@ async function main(address: string, userId: string, candidateIds: string[]): Pr
     await rank(client, { userId, candidateIds: [...candidateIds, candidateIds[0]!] });
   } catch (error) {
     // INVALID_ARGUMENT names the field; UNAVAILABLE and RESOURCE_EXHAUSTED were retried before they came here.
-    const { code, details } = error as grpc.ServiceError;
-    console.log(`${grpc.status[code]} ${details}`);
+    const { code, details, message } = error as grpc.ServiceError;
+    console.log(`${grpc.status[code] ?? "error"} ${details ?? message}`);
   } finally {
     client.close();
   }
