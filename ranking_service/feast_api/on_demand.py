@@ -46,11 +46,11 @@ class OnDemand:
         return (_on_wire(fields[name], outputs[name]) for name in self.features)
 
 
-def inputs_of(contract: Contract, plan: TransformPlan) -> frozenset[str]:
+def inputs_of(contract: Contract, plan: TransformPlan) -> tuple[str, ...]:
     """The stored features and request fields that a transform looks at, found by running it on a row of nothing."""
     looked = _Looked({name: _blank(one) for name, one in contract.raw_fields.items()})
     TRANSFORMS[plan.name](looked)
-    return frozenset(looked.names)
+    return (*looked.names,)
 
 
 class _Looked(Mapping[str, Column]):
@@ -58,10 +58,10 @@ class _Looked(Mapping[str, Column]):
 
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
-        self.names: set[str] = set()
+        self.names: dict[str, None] = {}
 
     def __getitem__(self, name: str) -> Column:
-        self.names.add(name)
+        self.names[name] = None
         return self.columns[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -116,7 +116,5 @@ def _on_wire(one: Field, output: Column) -> bytes:
     if one.value_type not in FIXED:
         return texts_on_wire(str(text) for text in output.tolist())
     numbers = np.asarray(output, np.float64)
-    nulls = (
-        np.isnan(numbers) if one.value_type not in ("FLOAT", "DOUBLE") else np.zeros(len(numbers), np.bool_)
-    )
+    nulls = np.isnan(numbers)
     return numbers_on_wire(one.value_type, np.where(nulls, 0, numbers).astype(FIXED[one.value_type]), nulls)
