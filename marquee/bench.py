@@ -8,6 +8,9 @@ bench = LazyGroup(
     "bench",
     verbs={
         "rank": Verb("marquee.bench_rank:bench_rank", "Latency of Rank and its stages, next to the floor."),
+        "serving-log": Verb(
+            "marquee.bench_log:bench_log", "What the serving log costs the requests beside it."
+        ),
         "data-plane": Verb(
             "marquee.bench_data_plane:bench_data_plane",
             "Our Feast plug-ins next to the stock stores and to the floor.",

@@ -20,6 +20,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "materialization/data_plane/online/cluster_writing.py",
         "materialization/data_plane/online/connection.py",
         "materialization/data_plane/online/deletion.py",
+        "materialization/data_plane/online/handshake.py",
         "materialization/data_plane/online/link.py",
         "materialization/data_plane/online/scanning.py",
         "materialization/data_plane/online/redis_address.py",
@@ -69,6 +70,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/server/messages.py",
         "ranking_service/server/security.py",
         "ranking_service/server/server.py",
+        "ranking_service/server/servicer.py",
         "ranking_service/server/tokens.py",
     ),
     "xgboost": (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +25,6 @@ from feature_repo.frames import columns_from_table
 from feature_repo.workspace import HOME_VARIABLE, REDIS_VARIABLE, Workspace
 from marquee.__main__ import run
 from materialization import feast_store
-from materialization.data_plane.online.link import RedisLink
 from materialization.declared import batch_views
 from materialization.events.store import EventStore
 from materialization.feature_build.build import build_features
@@ -41,14 +42,17 @@ from ranking_service import bundle as bundles
 from ranking_service.assemble import assemble
 from ranking_service.bundle import Bundle
 from ranking_service.contract import Contract, Field
-from ranking_service.online.packed_reader import PackedReader
-from ranking_service.online.ranker import Ranker
+from ranking_service.online.feature_reader import RedisPlace
+from ranking_service.online.ranker import Ranker, Ranking
 from ranking_service.online.request import RankRequest
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.server import RankingServer
+from ranking_service.serving_log.counts import LogCounts, WriterRecord
+from ranking_service.serving_log.places import closed_segments
 from ranking_service.serving_log.tables import LoggedRanking
-from ranking_service.serving_log.writer import CANDIDATES, REQUESTS, ServingLog
+from ranking_service.serving_log.writer import ServingLog
 from ranking_service.settings import ServiceSettings
+from ranking_service.settings_sections import BudgetSettings, RedisSettings
 from ranking_service.training.labelled import Split
 from ranking_service.training.train import Recipe, train
 from skew_checks.check import check
@@ -109,6 +113,11 @@ def requests_after(end: datetime, store: EventStore, count: int = COUNT) -> tupl
     )
 
 
+PATIENT = ServiceSettings(
+    budget=BudgetSettings(request_seconds=30, feature_seconds=10, scoring_seconds=10),
+    redis=RedisSettings(connect_seconds=5, timeout_seconds=5),
+)
+"""Complete answers, however busy the machine is."""
 KEYS = (("user", "user_id"), ("item", "item_id"))
 
 
@@ -124,7 +133,7 @@ def serve_over_grpc(world: World) -> None:
     server = RankingServer.start(
         world.bundle.path,
         redis_url=world.redis_url,
-        settings=ServiceSettings(),
+        settings=PATIENT,
         log_folder=world.workspace.serving_log,
     )
     with grpc.insecure_channel(server.address) as channel:
@@ -154,14 +163,22 @@ def serve_by(world: World, folder: Path, contract: Contract, url: str | None = N
     elsewhere = Workspace(folder)
     for name in ("features", "models", "registry.db"):
         (folder / name).symlink_to(world.workspace.home / name)
-    link = RedisLink.connect(url or world.redis_url, timeout_seconds=2, connect_seconds=2)
-    ranker = Ranker(replace(world.bundle, contract=contract), PackedReader.compile(contract, link))
-    log = ServingLog.start(elsewhere.serving_log, contract, ServiceSettings().log)
-    for request in world.requests:
-        log.offer(LoggedRanking(ranker(request), request.request_timestamp))
+    log = ServingLog.start(elsewhere.serving_log, PATIENT.log)
+    for ranking in asyncio.run(ranked(world, contract, url or world.redis_url)):
+        log.offer(LoggedRanking(ranking, contract, ranking.request.request_timestamp))
     assert log.close().written == len(world.requests)
-    link.close()
     return elsewhere
+
+
+async def ranked(world: World, contract: Contract, url: str) -> list[Ranking]:
+    """Every request by a pipeline that follows `contract`."""
+    reader = RedisPlace(url, PATIENT).reader(contract)
+    ranker = Ranker(replace(world.bundle, contract=contract), reader, PATIENT)
+    ranker.start()
+    try:
+        return [await ranker(request, deadline=time.monotonic() + 30) for request in world.requests]
+    finally:
+        await ranker.close()
 
 
 @contextmanager
@@ -447,12 +464,15 @@ def test_requests_of_an_unknown_bundle_are_refused_with_their_number(world: Worl
 
 def test_degraded_answers_and_cut_off_segments_are_counted_not_judged(world: World, tmp_path: Path) -> None:
     served = serve_by(world, tmp_path, world.bundle.contract)
-    path = next((served.serving_log / REQUESTS).glob("*.parquet"))
-    requests = pq.read_table(path)
+    path = closed_segments(served.serving_log)[0].requests
+    requests = pq.read_table(path, partitioning=None)
     level = requests.schema.get_field_index("level")
     degraded = pc.if_else(pc.equal(requests["request_id"], "request-3"), 2, 0).cast("int8")
     pq.write_table(requests.set_column(level, "level", degraded), path)
-    (served.serving_log / CANDIDATES / "lost.partial").touch()
+    now = f"{world.end:%Y-%m-%dT%H:%M:%S}+00:00"
+    WriterRecord("dead", now, now, closed=False, sample=1.0, counts=LogCounts(offered=3)).write(
+        served.serving_log
+    )
     verdict = check(served, ALL)
     assert (verdict.requests, verdict.outcome) == (COUNT - 1, Outcome.CLEAN)
     assert any("1 requests answered with replaced values" in note for note in verdict.notes)
@@ -461,7 +481,7 @@ def test_degraded_answers_and_cut_off_segments_are_counted_not_judged(world: Wor
 
 def test_a_damaged_log_file_is_named(world: World, tmp_path: Path) -> None:
     served = serve_by(world, tmp_path, world.bundle.contract)
-    path = next((served.serving_log / CANDIDATES).glob("*.parquet"))
+    path = closed_segments(served.serving_log)[0].candidates
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(EventDataError, match=path.name):
         check(served, ALL)
@@ -469,8 +489,8 @@ def test_a_damaged_log_file_is_named(world: World, tmp_path: Path) -> None:
 
 def test_requests_stamped_in_local_time_are_noted(world: World, tmp_path: Path) -> None:
     served = serve_by(world, tmp_path, world.bundle.contract)
-    path = next((served.serving_log / REQUESTS).glob("*.parquet"))
-    requests = pq.read_table(path)
+    path = closed_segments(served.serving_log)[0].requests
+    requests = pq.read_table(path, partitioning=None)
     place = requests.schema.get_field_index("received_timestamp")
     shifted = pc.subtract(requests["received_timestamp"], np.timedelta64(8 * 3_600_000_000, "us"))
     pq.write_table(requests.set_column(place, "received_timestamp", shifted), path)
@@ -506,7 +526,7 @@ def test_the_verb_answers_with_its_exit_code(world: World, monkeypatch: pytest.M
 
 def test_a_log_that_lacks_a_model_column_is_refused(world: World, tmp_path: Path) -> None:
     served = serve_by(world, tmp_path, world.bundle.contract)
-    path = next((served.serving_log / CANDIDATES).glob("*.parquet"))
-    pq.write_table(pq.read_table(path).drop_columns(["model__item_trend"]), path)
+    path = closed_segments(served.serving_log)[0].candidates
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["model__item_trend"]), path)
     with pytest.raises(EventDataError, match="model columns, expected"):
         check(served, ALL)

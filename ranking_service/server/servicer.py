@@ -140,7 +140,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             response = encode(ranking, decode_micros=decode_micros, model=model)
             self.watch.metrics.aged(model, ranking.fetched, at=request.request_timestamp)
             if self.log is not None:
-                self.log.offer(LoggedRanking(ranking, contract, received, model, ranking.reason))
+                self.log.offer(LoggedRanking(ranking, contract, received, model))
             if self.shadow is not None and model == DEFAULT:
                 self.shadow.offer(ranking, contract)
             return response

@@ -84,7 +84,7 @@ class LoggedRanking:
     """Unix seconds; differs from the request's own time in replays."""
     model: str = ""
     """Its name in the server's settings."""
-    served_id: str = field(default_factory=new_served_id)
+    served_id: str = field(default_factory=new_served_id, kw_only=True)
     """Unique, unlike the request's id, which a caller may use twice."""
 
     @property
