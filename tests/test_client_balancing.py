@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_server import Client, Script, connected, scripted
+from scripted_server import Client, Refusal, Script, connected, scripted
 
 from ranking_service.client import RankingClient, RetryPolicy, UnavailableError
 from ranking_service.client.lanes import LONGEST_REST_SECONDS, Lanes
@@ -81,6 +82,40 @@ def test_a_dead_server_is_left_out_without_a_failed_call_and_comes_back(kind: st
 def test_one_of_two_servers_never_there_fails_no_call(kind: str) -> None:
     with scripted(Script("there")) as there, connected(kind, f"127.0.0.1:{free_port()},{there}") as client:
         assert answered_by(client, 50) == {"there": 50}
+
+
+@BOTH
+def test_a_server_that_stays_away_does_not_use_up_the_retries_of_a_client_with_few_calls(kind: str) -> None:
+    """The clock runs so fast that each call finds the dead server's rest over, and tries it."""
+    minutes = itertools.count(0.0, 60.0)
+    with (
+        scripted(Script("there")) as there,
+        connected(
+            kind,
+            f"127.0.0.1:{free_port()},{there}",
+            clock=lambda: next(minutes),
+            retry=RetryPolicy(budget_burst=1),
+        ) as client,
+    ):
+        for _ in range(20):
+            assert client.rank(**{**ANN, "timeout": 3600}).bundle_version == "there"
+
+
+def test_two_servers_that_refuse_everything_get_no_storm() -> None:
+    scripts = [Script(refusals=[Refusal()] * 1000), Script(refusals=[Refusal()] * 1000)]
+    with (
+        scripted(scripts[0]) as one,
+        scripted(scripts[1]) as two,
+        RankingClient.connect(f"{one},{two}") as client,
+    ):
+        started = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(UnavailableError):
+                client.rank(**ANN)
+        tries_of_rests = 2 * (10 + (time.monotonic() - started) / LONGEST_REST_SECONDS)
+    policy = client.calling.policy
+    most = 100 * (1 + policy.budget_share) + policy.budget_burst + tries_of_rests
+    assert sum(len(script.calls) for script in scripts) <= most
 
 
 def test_without_any_server_the_error_names_one() -> None:

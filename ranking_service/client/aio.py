@@ -114,7 +114,7 @@ class AsyncRankingClient:
             try:
                 response: ranking_pb2.RankResponse = await self._once("Rank", message, retries)
             except UnavailableError as error:
-                wait = retries.wait(error, self.calling.clock())
+                wait = self.calling.wait(retries, error)
                 if wait is None:
                     raise
             else:
@@ -144,7 +144,7 @@ class AsyncRankingClient:
             except MarqueeError as error:
                 batch.failed(places, error)
             places, refusal = batch.refused(places)
-            wait = retries.wait(refusal, self.calling.clock()) if refusal else None
+            wait = self.calling.wait(retries, refusal) if refusal else None
             if wait is None:
                 return
             await asyncio.sleep(wait)

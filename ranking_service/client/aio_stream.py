@@ -51,7 +51,7 @@ class AioStream:
                         yield outcome
                     return
                 except MarqueeError as error:
-                    wait = self.retries.wait(error, self.calling.clock())
+                    wait = self.calling.wait(self.retries, error)
                     if wait is None:
                         for outcome in self.window.lost(error):
                             yield outcome

@@ -113,6 +113,11 @@ class Calling:
             raise DeadlineError(f"{self.address}: no time was left to ask; raise the timeout", code=EXPIRED)
         return {"timeout": remaining, "metadata": self.security.metadata()}
 
+    def wait(self, retries: Retries, error: MarqueeError) -> float | None:
+        """Seconds until the next try; None when there is to be none."""
+        now = self.clock()
+        return retries.wait(error, now, elsewhere=self.lanes.others_awake(now, retries.lane))
+
     def heard(self, retries: Retries, answers: int, size: int) -> None:
         """A stream works: its next breach is a first one, and so many answers count as a call."""
         retries.tried = 1

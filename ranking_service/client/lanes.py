@@ -82,6 +82,10 @@ class Lanes:
             lane.in_flight += 1
             return lane
 
+    def others_awake(self, now: float, lane: Lane | None) -> bool:
+        """Whether a lane but this one does not rest."""
+        return any(other.rest_until <= now for other in self.lanes if other is not lane)
+
     def answered(self, lane: Lane) -> None:
         """By a ranking or an error that says that the server works."""
         with self._lock:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ranking_service.client.errors import UnavailableError
+from ranking_service.client.errors import OverloadedError, UnavailableError
 from ranking_service.client.lanes import Lane
 
 
@@ -72,8 +72,13 @@ class Retries:
     lane: Lane | None = None
     """Where the last try went."""
 
-    def wait(self, error: Exception, now: float) -> float | None:
-        """Seconds to wait before the next try; None when there is to be none."""
+    def wait(self, error: Exception, now: float, *, elsewhere: bool = False) -> float | None:
+        """Seconds to wait before the next try; None when there is to be none.
+
+        `elsewhere` says that another server works. Going on there, because this one is gone without a word, takes
+        nothing from the budget: what fails is left out for a while (`Lanes`), so that few calls come to that.
+        Otherwise a client of few calls would use its budget up on a server that stays away.
+        """
         if not isinstance(error, UnavailableError) or self.tried >= self.policy.attempts:
             return None
         pushback = error.retry_after or 0.0
@@ -81,7 +86,8 @@ class Retries:
             return None
         step: float = min(self.policy.first_seconds * 2 ** (self.tried - 1), self.policy.most_seconds)
         seconds = pushback + self.random() * step
-        if now + seconds >= self.deadline or not self.budget.take():
+        is_gone = elsewhere and error.retry_after is None and not isinstance(error, OverloadedError)
+        if now + seconds >= self.deadline or not (is_gone or self.budget.take()):
             return None
         self.tried += 1
         return seconds

@@ -132,7 +132,7 @@ class RankingClient:
             try:
                 response: ranking_pb2.RankResponse = self._once("Rank", message, retries)
             except UnavailableError as error:
-                wait = retries.wait(error, self.calling.clock())
+                wait = self.calling.wait(retries, error)
                 if wait is None:
                     raise
             else:
@@ -162,7 +162,7 @@ class RankingClient:
             except MarqueeError as error:
                 batch.failed(places, error)
             places, refusal = batch.refused(places)
-            wait = retries.wait(refusal, self.calling.clock()) if refusal else None
+            wait = self.calling.wait(retries, refusal) if refusal else None
             if wait is None:
                 return
             time.sleep(wait)

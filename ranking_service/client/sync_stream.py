@@ -41,7 +41,7 @@ class SyncStream:
                 yield from self._session(window)
                 return
             except MarqueeError as error:
-                wait = self.retries.wait(error, self.calling.clock())
+                wait = self.calling.wait(self.retries, error)
                 if wait is None:
                     yield from window.lost(error)
                     if not self.exhausted:
