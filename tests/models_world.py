@@ -21,10 +21,11 @@ from ranking_service.online.start_up import open_ranker
 from ranking_service.serving_log.tables import LoggedRanking
 from ranking_service.serving_log.writer import ServingLog
 from ranking_service.settings import ServiceSettings
-from ranking_service.settings_sections import LogSettings, RedisSettings, ShadowSettings
+from ranking_service.settings_sections import BudgetSettings, LogSettings, RedisSettings, ShadowSettings
 
 SETTINGS = ServiceSettings(
     redis=RedisSettings(connect_seconds=1.0, timeout_seconds=1.0),
+    budget=BudgetSettings(request_seconds=20.0, feature_seconds=10.0, scoring_seconds=10.0),
     shadow=ShadowSettings(share=1.0, queue_requests=20),
 )
 

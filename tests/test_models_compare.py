@@ -14,19 +14,21 @@ import pytest
 import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
-from models_world import add, asked, log, served, shadowed
-from online_world import AT, CONTRACT, MODEL, OnlineWorld
+from models_world import SETTINGS, add, asked, log, served, shadowed
+from online_world import AT, CONTRACT, MODEL, NOW, OnlineWorld
 
 from feature_repo.errors import EventDataError
 from feature_repo.workspace import HOME_VARIABLE
 from marquee.__main__ import run
 from ranking_service import bundle
+from ranking_service.client import RankingClient
 from ranking_service.contract import Contract, Field, ModelFeature
 from ranking_service.models.agreement import kendall, overlap, spearman
 from ranking_service.models.compare import compare
 from ranking_service.models.paired import Paired, joined, paired_from_shadow
 from ranking_service.models.replayed import paired_by_replay
 from ranking_service.online.ranker import MODEL_FREE, Ranking
+from ranking_service.server.server import RankingServer
 
 SCORES = st.integers(2, 30).flatmap(
     lambda count: st.tuples(*[st.lists(st.integers(0, 6), min_size=count, max_size=count)] * 2)
@@ -221,6 +223,25 @@ def test_a_replay_scores_what_was_logged_and_proves_it_on_what_was_served(
     newest = paired_by_replay(tmp_path / "log", first, second, sample=1)
     assert newest is not None
     assert newest.requests["request_id"].to_pylist() == ["r3"]
+
+
+def test_what_a_server_logged_is_replayed_bit_for_bit(online_world: OnlineWorld, tmp_path: Path) -> None:
+    server = RankingServer.start(
+        online_world.bundle, redis_url=online_world.redis_url, settings=SETTINGS, log_folder=tmp_path / "log"
+    )
+    with RankingClient.connect(server.address) as client:
+        for user in USERS:
+            answer = client.rank(user_id=user, candidate_ids=online_world.items, at=NOW, timeout=10.0)
+            assert answer.level == 0
+    server.stop()
+    first = bundle.load(online_world.bundle)
+    paired = paired_by_replay(tmp_path / "log", first, first, sample=100)
+    assert paired is not None
+    assert paired.requests["user_id"].to_pylist() == USERS
+    rows = 4 * len(online_world.items)
+    assert paired.notes == (
+        f"the replay gives exactly the served score for {rows} of {rows} candidates of v1",
+    )
 
 
 def test_degraded_answers_are_left_out_and_told(

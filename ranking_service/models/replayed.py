@@ -79,7 +79,8 @@ def _segment(
     requests = requests.take(pa.array(of_row[starts[:-1]]))
     of_row = np.repeat(np.arange(len(requests)), np.diff(starts))
     scored = [_Scored.of(bundle, requests, candidates, of_row) for bundle in bundles]
-    for bundle, one in zip(bundles, scored, strict=True):
+    by_version = {bundle.version: (bundle, one) for bundle, one in zip(bundles, scored, strict=True)}
+    for bundle, one in by_version.values():
         _tally_served(tally, bundle.version, requests, candidates, one.scores, of_row)
     return Paired(
         versions=(bundles[0].version, bundles[1].version),
@@ -90,7 +91,7 @@ def _segment(
         scores=(scored[0].scores.astype(np.float64), scored[1].scores.astype(np.float64)),
         micros=(scored[0].micros(starts), scored[1].micros(starts)),
         label=np.full(len(candidates), np.nan),
-        notes=tuple(note for one in scored for note in one.notes),
+        notes=tuple(dict.fromkeys(note for one in scored for note in one.notes)),
     )
 
 
