@@ -65,7 +65,7 @@ async def scripted(answer: Answer) -> AsyncIterator[int]:
         caller = Caller(len(callers), writer)
         callers.append(caller)
         commands = hiredis.Reader()
-        with suppress(OSError):
+        with suppress(OSError, asyncio.CancelledError):
             while data := await reader.read(65_536):
                 commands.feed(data)
                 while (words := commands.gets()) is not False:

@@ -88,7 +88,7 @@ class ItemCache:
         else:
             fresh = np.ones(len(item_ids), np.bool_)
         newer = ~fresh & self.table.fresh[self.table.find(item_ids)]
-        if newer.any():
+        if newer.any() and self.is_current:
             kept = np.flatnonzero(~newer)
             item_ids, blocks, fresh = [item_ids[row] for row in kept], blocks.take(kept), fresh[kept]
         self.table.put(item_ids, blocks, now=time.monotonic(), fresh=fresh)

@@ -85,9 +85,12 @@ class InvalidationChannel:
         """A reply proves that all changes until the command was sent have been told: Redis writes in order."""
         sent = stream.loop.time()
         answered = stream.ask(commands, 1)
-        done, _ = await asyncio.wait((answered,), timeout=2 * self.heartbeat_seconds)
-        if not done:
-            answered.cancel()
+        try:
+            await asyncio.wait((answered,), timeout=2 * self.heartbeat_seconds)
+        finally:
+            if not answered.done():
+                answered.cancel()
+        if answered.cancelled():
             raise OnlineStoreError(
                 f"Redis at {self.endpoint.text} was silent for {2 * self.heartbeat_seconds:g} s"
             )

@@ -195,15 +195,25 @@ class PipelinedLink:
         """The lane's connection, opened where it is not. Raises OnlineStoreError, TimeoutError."""
         stream = lane.stream
         if stream is not None and stream.closed is None:
+            if stream.pending:
+                self._open_more()
             if stream.pending < MOST_PENDING:
                 return stream
+            owed = stream.pending
             self._drop_silent()
-            raise OnlineStoreError(f"Redis at {self.address} owes {stream.pending} answers")
+            raise OnlineStoreError(f"Redis at {self.address} owes {owed} answers")
         opening = self._begin_opening(lane)
         done, _ = await asyncio.wait((opening,), timeout=_left(deadline))
         if not done:
             raise TimeoutError
         return opening.result()
+
+    def _open_more(self) -> None:
+        """There is more to do than one connection should: begin to open those that are not."""
+        now = asyncio.get_running_loop().time()
+        for lane in self._lanes:
+            if (lane.stream is None or lane.stream.closed is not None) and now >= lane.not_before:
+                self._begin_opening(lane)
 
     def _begin_opening(self, lane: Lane) -> asyncio.Task[RedisStream]:
         """Opening goes on when who asked for it has given up."""
