@@ -78,8 +78,7 @@ class Asked:
         return found
 
     def _head(self) -> bytes:
-        full = self.full_feature_names
-        names = [f"{view}__{feature}" if full else feature for view, feature in self.query.names]
+        names = self.query.names(full=self.full_feature_names)
         metadata = serving.GetOnlineFeaturesResponseMetadata(
             feature_names=serving.FeatureList(val=[*self.join_keys, *names])
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -52,9 +52,17 @@ class Query:
         """That a request has to give, by name."""
         return {one.name: one for computed in self.on_demand for one in computed.request_fields}
 
+    def names(self, *, full: bool) -> tuple[str, ...]:
+        """Of every column after the join keys."""
+        return self._full_names if full else tuple(feature for _, feature in self._columns)
+
     @cached_property
-    def names(self) -> tuple[tuple[str, str], ...]:
-        """View and feature of every column."""
+    def _full_names(self) -> tuple[str, ...]:
+        return tuple(f"{view}__{feature}" for view, feature in self._columns)
+
+    @cached_property
+    def _columns(self) -> tuple[tuple[str, str], ...]:
+        """View and feature."""
         stored = [(column.view, column.feature) for column in self.stored]
         return (*stored, *((one.plan.name, name) for one in self.on_demand for name in one.features))
 
@@ -70,44 +78,48 @@ class Catalogue:
 
     def service(self, name: str) -> Query:
         """All features of a feature service. Raises UnknownFeatureError."""
+        return self._query(("", name), lambda: self._of_service(name))
+
+    def features(self, references: Sequence[str]) -> Query:
+        """The features of references such as "view:feature". Raises RequestError, UnknownFeatureError."""
+        return self._query((*references,), lambda: self._of_references(references))
+
+    def _query(self, key: tuple[str, ...], compiled: Callable[[], Query]) -> Query:
+        query = self._queries.get(key)
+        if query is None:
+            query = compiled()
+            if len(self._queries) >= MOST_QUERIES:
+                self._queries.pop(next(iter(self._queries)))
+            self._queries[key] = query
+        return query
+
+    def _of_service(self, name: str) -> Query:
         found = next((one for one in self.contracts if one.service == name), None)
         if found is None:
             known = ", ".join(dict.fromkeys(one.service for one in self.contracts))
             raise UnknownFeatureError(
                 "feature_service", f"{name!r} is not what a served model reads; there is {known or 'none'}"
             )
-        return self._query(("", name), (found,), [*_references(found)])
+        return _Compiler((found,), self.layouts).query(_references(found))
 
-    def features(self, references: Sequence[str]) -> Query:
-        """The features of references such as "view:feature". Raises RequestError, UnknownFeatureError."""
-        split = []
+    def _of_references(self, references: Sequence[str]) -> Query:
+        wanted = []
         for reference in references:
             view, colon, feature = reference.partition(":")
             if not (view and colon and feature):
                 raise RequestError("features", f'{reference!r} is no reference; write "view:feature"')
-            split.append((view, feature))
-        return self._query(tuple(references), self.contracts, split)
-
-    def _query(
-        self, key: tuple[str, ...], contracts: tuple[Contract, ...], wanted: list[tuple[str, str]]
-    ) -> Query:
-        query = self._queries.get(key)
-        if query is None:
-            query = _Compiler(contracts, self.layouts).query(wanted)
-            if len(self._queries) >= MOST_QUERIES:
-                self._queries.pop(next(iter(self._queries)))
-            self._queries[key] = query
-        return query
+            wanted.append((view, feature))
+        return _Compiler(self.contracts, self.layouts).query(wanted)
 
 
 def check_names(query: Query, *, full: bool) -> None:
     """Raises RequestError where two columns of the answer would have one name."""
-    names = [f"{view}__{feature}" if full else feature for view, feature in query.names]
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
+    names = query.names(full=full)
+    if len({*names}) < len(names):
+        twice = ", ".join(name for name, count in Counter(names).items() if count > 1)
         raise RequestError(
             "features",
-            f"{', '.join(twice)} would stand more than once in the answer; ask once, or with full_feature_names",
+            f"{twice} would stand more than once in the answer; ask once, or with full_feature_names",
         )
 
 

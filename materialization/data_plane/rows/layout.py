@@ -125,6 +125,11 @@ class Layout:
         return self._typed("FLOAT")
 
     @cached_property
+    def float_places(self) -> dict[str, int]:
+        """Where in the float32 block each FLOAT column is, by name."""
+        return {column.name: place for place, column in enumerate(self.floats)}
+
+    @cached_property
     def tails(self) -> tuple[Column, ...]:
         """The variable-length columns, in the order of the tail."""
         return tuple(column for column in self.columns if not column.is_fixed)

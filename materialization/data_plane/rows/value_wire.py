@@ -51,7 +51,7 @@ def column_on_wire(rows: Rows, column: Column, nulls: npt.NDArray[np.bool_]) -> 
             for blob, is_null in zip(rows.blobs(column), nulls.tolist(), strict=True)
         )
     if column.value_type == "FLOAT":
-        return numbers_on_wire("FLOAT", rows.floats[:, rows.layout.floats.index(column)], nulls)
+        return numbers_on_wire("FLOAT", rows.floats[:, rows.layout.float_places[column.name]], nulls)
     return numbers_on_wire(column.value_type, rows.fixed[rows.layout.field(column)], nulls)
 
 
