@@ -35,8 +35,14 @@ SourceOf: TypeAlias = Callable[[str], str | None]
 def fingerprint(name: str, fields: Sequence[Field]) -> str:
     """Of the transform `name` as it is now, giving `fields`: changes with their shapes and with its code."""
     shapes = [(field.name, field.value_type, str(field.default)) for field in fields]
-    code = code_of(TRANSFORMS[name].__module__, TRANSFORMS[name].__name__)
+    code = _present_code(TRANSFORMS[name].__module__, TRANSFORMS[name].__name__)
     return hashlib.sha256(json.dumps([name, shapes, code]).encode()).hexdigest()[:16]
+
+
+@cache
+def _present_code(module: str, name: str) -> dict[str, Any]:
+    """Read once: a process runs the code it started with, and a server opens further bundles between requests."""
+    return code_of(module, name)
 
 
 def changed_transforms(contract: Contract) -> tuple[str, ...]:
