@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +63,7 @@ def serve(
 
     from feature_repo.errors import SettingError
     from feature_repo.workspace import Workspace
+    from ranking_service.server.logs import start_logging
     from ranking_service.server.supervisor import Supervisor
     from ranking_service.server.task import ServeTask
     from ranking_service.settings import SETTINGS_FILE, read_settings
@@ -72,12 +72,12 @@ def serve(
         raise SettingError(
             "no Redis named; set MARQUEE_REDIS_URL or --redis, such as redis://127.0.0.1:6379/0"
         )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     workspace = Workspace.from_environment()
     beside = workspace.home / SETTINGS_FILE
     chosen = read_settings(settings or (beside if beside.exists() else None))
     if shadow:
         chosen = replace(chosen, shadow=replace(chosen.shadow, bundle=shadow))
+    start_logging(chosen.logging)
     folder = None if no_log else log or workspace.serving_log
     task = ServeTask(redis_url, chosen, bundle, folder, host, port)
     counts = asyncio.run(_run(Supervisor(task, workers, _tell)))  # before any print: our reader may be gone

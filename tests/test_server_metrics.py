@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
 
 from feature_repo.errors import SettingError
@@ -49,7 +50,8 @@ def response(**more: Any) -> ranking_pb2.RankResponse:
 
 @pytest.fixture
 def metrics(monkeypatch: pytest.MonkeyPatch) -> ServerMetrics:
-    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    """In memory, whatever other libraries of this process have prepared (Feast prepares a folder)."""
+    monkeypatch.setattr(values, "ValueClass", values.MutexValue)
     return ServerMetrics(MODELS)
 
 
@@ -109,9 +111,9 @@ def test_callers_cannot_make_labels(metrics: ServerMetrics) -> None:
     assert all("unknown" in line for line in lines)
 
 
-def test_the_median_age_of_rows_is_looked_at_once_a_second() -> None:
+def test_the_median_age_of_rows_is_looked_at_once_a_second(metrics: ServerMetrics) -> None:
     now = [100.0]
-    metrics = ServerMetrics(MODELS, clock=lambda: now[0])
+    metrics.clock = lambda: now[0]
     times = np.array([940.0, 400.0, 970.0, np.nan])
     item = EntityRows({}, {"item_stats": ViewRows(np.array([0, 0, 0, 1], np.int8), times)})
     gone = EntityRows({}, {"user_stats": ViewRows(np.array([1], np.int8), np.array([np.nan]))})

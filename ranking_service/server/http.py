@@ -117,9 +117,6 @@ def http_app(
     async def show_metrics(_: Request) -> Response:
         return Response(metrics(), headers={"content-type": CONTENT_TYPE_LATEST})
 
-    async def is_alive(_: Request) -> Response:
-        return JSONResponse({"alive": True})
-
     async def is_ready(_: Request) -> Response:
         ready = await workers.are_ready()
         return JSONResponse({"ready": ready}, 200 if ready else 503)
@@ -130,10 +127,14 @@ def http_app(
         yield
         await workers.close()
 
-    routes = [Route("/metrics", show_metrics), Route("/livez", is_alive), Route("/readyz", is_ready)]
+    routes = [Route("/metrics", show_metrics), Route("/livez", _is_alive), Route("/readyz", is_ready)]
     if json_rank:
         routes.append(Route("/rank", rank, methods=["POST"]))
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+async def _is_alive(_: Request) -> Response:
+    return JSONResponse({"alive": True})
 
 
 def ranking_message(body: bytes) -> ranking_pb2.RankRequest:

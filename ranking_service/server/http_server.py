@@ -53,7 +53,12 @@ def serve_http(
         timeout_seconds=settings.budget.request_seconds,
     )
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=int(STOP_SECONDS) - 1, lifespan="on"
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=int(STOP_SECONDS) - 1,
+        lifespan="on",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), name="http", daemon=True)

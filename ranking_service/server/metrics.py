@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -74,10 +74,7 @@ class ServerMetrics:
         self.trained = gauge("bundle_trained_until_timestamp_seconds", trained, by_model, "livemin")
         expiry = "When the server's certificate ends."
         self.certificate = gauge("certificate_expiry_timestamp_seconds", expiry, (), "livemin")
-        self._of_state: dict[str, Any] = {
-            **{entry.name: self._own_gauge(entry.metadata) for entry in GAUGES},
-            **{entry.name: self._own_counter(entry.metadata) for entry in COUNTERS},
-        }
+        self._of_state = {entry.name: self._own(entry.metadata) for entry in fields(WorkerState)}
         self._told = WorkerState()
         self._served: dict[str, tuple[str, str]] = {}
         self._answers: dict[tuple[str, int], _Answers] = {}
@@ -200,8 +197,8 @@ class ServerMetrics:
     def _gauge(self, name: str, text: str, labels: Sequence[str], mode: Any) -> Gauge:
         return Gauge(f"marquee_{name}", text, labels, registry=self.registry, multiprocess_mode=mode)
 
-    def _own_gauge(self, told: Mapping[str, str]) -> Any:
+    def _own(self, told: Mapping[str, str]) -> Any:
+        """The metric of one field of `WorkerState`."""
+        if told["kind"] == "counter":
+            return Counter(told["name"], told["help"], registry=self.registry)
         return Gauge(told["name"], told["help"], registry=self.registry, multiprocess_mode="livesum")
-
-    def _own_counter(self, told: Mapping[str, str]) -> Any:
-        return Counter(told["name"], told["help"], registry=self.registry)

@@ -38,10 +38,8 @@ def forget(worker: int | str) -> None:
 
 
 def exposition(registry: CollectorRegistry | None = None) -> bytes:
-    """All metrics in Prometheus' text format: of all workers, or of `registry` where there is but one process."""
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if registry is None or folder:
+    """Metrics in Prometheus' text format: of `registry`, else of all workers, from the prepared folder."""
+    if registry is None:
         registry = CollectorRegistry()
-        if folder:
-            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry, os.environ[FOLDER_VARIABLE])  # type: ignore[no-untyped-call]
     return generate_latest(registry)
