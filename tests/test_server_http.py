@@ -176,6 +176,7 @@ def test_metrics_are_those_of_all_workers(running: Service) -> None:
     assert value(told, "marquee_bundle_info", **model, version="v1", service="ranker") == 1
     assert value(told, "marquee_stage_seconds_count", **model, level="0", stage="score") >= 20
     assert value(told, "marquee_cache_items") > 0
+    assert value(told, "marquee_redis_read_seconds_count", outcome="ok") > 0
 
 
 def rankings(running: Service) -> float:

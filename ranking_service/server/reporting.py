@@ -43,7 +43,11 @@ class Reporting:
         for name, version in models.versions().items():
             if self._served.get(name) != version:
                 self._served[name] = version
-                bundle = models.ranker(name).bundle
+                ranker = models.ranker(name)
+                link = getattr(ranker.reader, "link", None)
+                if isinstance(link, PipelinedLink):
+                    link.on_read = self.metrics.read_redis
+                bundle = ranker.bundle
                 until = trained_until(bundle)
                 service = bundle.contract.service
                 self.metrics.serves(name, version=version, service=service, trained_until=until)

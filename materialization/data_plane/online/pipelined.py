@@ -8,7 +8,7 @@ says nothing while it owes answers is closed and opened anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,8 @@ class PipelinedLink:
     hedge_share: float = 0.1
     """Of the reads, at most."""
     counts: ReadCounts = field(default_factory=ReadCounts)
+    on_read: Callable[[float, str], None] | None = None
+    """Takes the seconds of each exchange and what came of it: "ok", "late" or "failed"."""
 
     def __post_init__(self) -> None:
         self._lanes = [Lane() for _ in range(self.connections)]
@@ -113,9 +115,13 @@ class PipelinedLink:
     async def exchange(self, commands: bytes, reply_count: int, *, seconds: float) -> list[Any]:
         """Send prepared commands at once; their replies. Raises OnlineStoreError after `seconds`."""
         self.counts.reads += 1
+        began, outcome = asyncio.get_running_loop().time(), "failed"
         try:
-            return await self._hedged(commands, reply_count, asyncio.get_running_loop().time() + seconds)
+            replies = await self._hedged(commands, reply_count, began + seconds)
+            outcome = "ok"
+            return replies
         except TimeoutError:
+            outcome = "late"
             self.counts.failed += 1
             self._drop_silent()
             raise OnlineStoreError(
@@ -124,6 +130,9 @@ class PipelinedLink:
         except OnlineStoreError:
             self.counts.failed += 1
             raise
+        finally:
+            if self.on_read is not None:
+                self.on_read(asyncio.get_running_loop().time() - began, outcome)
 
     async def close(self) -> None:
         """Close all connections; reads under way fail."""
