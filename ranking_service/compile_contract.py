@@ -77,7 +77,7 @@ def _compile(project: str, parts: _Parts, declared: Sequence[BatchView] | None =
         request_fields=_request_fields(on_demand),
         transforms=tuple(_transform_plan(view) for view in on_demand),
         features=tuple(_model_features(parts.service, [*(view for view, _ in stored.values()), *on_demand])),
-        left_out=tuple(_left_out(parts.service, [*(view for view, _ in stored.values()), *on_demand])),
+        left_out=tuple(left_out(parts.service, [*(view for view, _ in stored.values()), *on_demand])),
     )
 
 
@@ -121,7 +121,8 @@ def _model_features(
                 yield ModelFeature(field, view.name, declared.description)
 
 
-def _left_out(service: FeatureService, views: Iterable[FeatureView | OnDemandFeatureView]) -> Iterable[str]:
+def left_out(service: FeatureService, views: Iterable[FeatureView | OnDemandFeatureView]) -> Iterable[str]:
+    """As `Contract.left_out`."""
     chosen = {projection.name: projection.features for projection in service.feature_view_projections}
     for view in views:
         names = {field.name for field in chosen[view.name]}

@@ -36,12 +36,13 @@ from online_world import OnlineWorld
 from packed_rows_values import ABSENT, ODD, as_feast, feast_values
 
 from materialization.private_redis import private_redis
+from ranking_service.compile_contract import left_out
 from ranking_service.proto.feast.serving import ServingService_pb2
 from ranking_service.proto.feast.types import Value_pb2
 from ranking_service.proto.generate import stale_outputs
 from ranking_service.server.server import RankingServer
 from ranking_service.settings import ServiceSettings
-from ranking_service.settings_sections import FeastApiSettings, RedisSettings
+from ranking_service.settings_sections import FeastApiSettings, RedisSettings, SecuritySettings
 
 SETTINGS = ServiceSettings(
     redis=RedisSettings(connect_seconds=2.0, timeout_seconds=2.0),
@@ -270,6 +271,40 @@ def test_a_store_that_is_down_is_unavailable(tmp_path: Path) -> None:
         assert "grpc-retry-pushback-ms" in dict(caught.value.trailing_metadata())
     finally:
         world.stop()
+
+
+def test_callers_need_a_token_where_the_server_asks_for_one(
+    online_world: OnlineWorld, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("shop:0123456789abcdef0123456789abcdef\n")
+    tokens.chmod(0o600)
+    guarded = replace(SETTINGS, security=SecuritySettings(tokens_file=str(tokens)))
+    server = RankingServer.start(online_world.bundle, redis_url=online_world.redis_url, settings=guarded)
+    asked = serving.GetOnlineFeaturesRequest(
+        features=serving.FeatureList(val=["user_stats:user_country"]),
+        entities={"user_id": values(String, "ann")},
+    )
+    try:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = ServingServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.GetOnlineFeatures(asked, timeout=5)
+            assert refused(caught)[0] == "UNAUTHENTICATED"
+            known = (("authorization", "Bearer 0123456789abcdef0123456789abcdef"),)
+            answer = stub.GetOnlineFeatures(asked, timeout=5, metadata=known)
+            assert answer.results[1].values[0].string_val == "DE"
+    finally:
+        server.stop()
+
+
+def test_a_contract_knows_what_its_service_leaves_out(world: FeastApiWorld) -> None:
+    views = [*COLUMNS.keys() - {"kinds"}]
+    service = world.store.get_feature_service("ranker")
+    projected = {one.name: {field.name for field in one.features} for one in service.feature_view_projections}
+    missing = [f"{view}:{name}" for view in views for name in COLUMNS[view] if name not in projected[view]]
+    stored = [world.store.get_feature_view(view) for view in views]
+    assert [*left_out(service, stored)] == missing == ["users:user_secret"]
 
 
 def test_the_api_can_be_switched_off(online_world: OnlineWorld) -> None:
