@@ -95,6 +95,8 @@ class PackedReader:
         missed = [item_ids[place] for place in np.flatnonzero(~current).tolist()]
         until = time.monotonic() + seconds
         try:
+            if seconds <= 0:
+                raise OnlineStoreError("no time is left to ask the feature store")
             self.breaker.check()
             user, pairs = await self._read(user_id, item_ids, missed, seconds)
             slots = await self._slots(item_ids, until)

@@ -119,10 +119,12 @@ class Ranker:
     async def _fetch(self, request: RankRequest, deadline: float) -> Fetched:
         """Leaves the model its time."""
         expected = self.scoring.expected(len(request.candidate_ids))
-        seconds = min(self.settings.budget.feature_seconds, deadline - time.monotonic() - expected)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TooLateError("the caller's time is over; allow more, or send fewer candidates")
+        seconds = min(self.settings.budget.feature_seconds, left - expected)
         if seconds <= 0:
             self.scoring.declined()
-            raise TooLateError("no time is left to read features; allow more, or send fewer candidates")
         return await self.reader.fetch(
             request.user_id, request.candidate_ids, at=request.request_timestamp, seconds=seconds
         )

@@ -41,6 +41,8 @@ class StockReader:
 
     async def fetch(self, user_id: str, item_ids: Sequence[str], *, at: float, seconds: float) -> Fetched:
         """As `FeatureReader.fetch`; nothing is remembered."""
+        if seconds <= 0:
+            return self._unread(len(item_ids), "no time is left to ask the feature store")
         try:
             self.breaker.check()
             fetched = await self.threads.call(
