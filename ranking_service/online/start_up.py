@@ -40,8 +40,8 @@ async def open_ranker(
     place = RedisPlace(redis_url, settings)
     place.endpoint()
     bundle = await asyncio.to_thread(load, path)
-    problems = [*_bundle_problems(bundle)]
-    problems += [*await asyncio.to_thread(_redis_problems, place)] if needs_redis else []
+    problems = await asyncio.to_thread(lambda: [*_bundle_problems(bundle)])
+    problems += await asyncio.to_thread(lambda: [*_redis_problems(place)]) if needs_redis else []
     if len(problems) == 1:
         raise problems[0]
     if problems:
