@@ -39,6 +39,7 @@ PASSED_ON = ("authorization", "x-api-key", "traceparent", "tracestate")
 TIMEOUT_HEADER = "x-timeout-ms"
 LONGEST_TIMEOUT_SECONDS = 60.0
 HEALTH_SECONDS = 1.0
+LARGEST_WASTE = 8
 PUSHBACK = "grpc-retry-pushback-ms"
 
 
@@ -153,12 +154,16 @@ def ranking_message(body: bytes) -> ranking_pb2.RankRequest:
 
 
 async def _body(request: Request, limit: int) -> bytes:
+    """Of one that is too large the rest is read and thrown away, within reason: else the caller misses the answer."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
-        if size > limit:
-            raise RequestError("request", f"has more than {limit} bytes; send fewer candidates")
-        parts.append(part)
+        if size <= limit:
+            parts.append(part)
+        elif size > LARGEST_WASTE * limit:
+            break
+    if size > limit:
+        raise RequestError("request", f"has more than {limit} bytes; send fewer candidates")
     return b"".join(parts)
 
 

@@ -72,6 +72,9 @@ class Reporting:
         if servicer.shadow is not None:
             shadowed = servicer.shadow.counts
             numbers |= {"shadow_scored": shadowed.logged, "shadow_dropped": shadowed.dropped}
+        if servicer.shadow is not None:
+            told = servicer.shadow.counts
+            numbers |= {"shadow_scored": told.logged + told.unwritten, "shadow_dropped": told.dropped}
         for name in servicer.models.names:
             for what, number in _reading(servicer.models.ranker(name).reader).items():
                 together = TOGETHER.get(what, sum)
