@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import grpc
@@ -38,7 +39,8 @@ class Script(ranking_pb2_grpc.RankingServiceServicer):
     seconds: float = 0.0
     """Each call and each answer of a stream takes so long."""
     stops_after: int | None = None
-    """The first stream breaks after so many answers."""
+    """Streams break after so many answers, as many of them as ..."""
+    breaks: int = 1
     silent: bool = False
     """Streams bring no answer."""
     calls: list[ranking_pb2.RankRequest | list[str]] = field(default_factory=list)
@@ -66,8 +68,8 @@ class Script(ranking_pb2_grpc.RankingServiceServicer):
             if self.silent:
                 continue
             time.sleep(self.seconds)
-            if count == self.stops_after:
-                self.stops_after = None
+            if count == self.stops_after and self.breaks:
+                self.breaks -= 1
                 context.abort(UNAVAILABLE, "going away")
             yield self._result(request)
 
@@ -126,11 +128,17 @@ class Client(Protocol):
     def close(self) -> None: ...
 
 
+@cache
+def event_loop() -> asyncio.AbstractEventLoop:
+    """One for all and never closed: gRPC may still have something to tell a loop whose clients are closed."""
+    return asyncio.new_event_loop()
+
+
 class Awaited:
-    """The async client on a loop of its own."""
+    """The async client, waited for."""
 
     def __init__(self, address: str, **options: Any) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = event_loop()
         self.client = self.loop.run_until_complete(self._connect(address, options))
         self.calling = self.client.calling
 
@@ -170,5 +178,3 @@ def connected(kind: str, address: str, **options: Any) -> Iterator[Client]:
         yield client
     finally:
         client.close()
-        if kind == "async":
-            client.loop.close()

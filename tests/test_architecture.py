@@ -62,6 +62,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/client/aio_stream.py",
         "ranking_service/client/calling.py",
         "ranking_service/client/errors.py",
+        "ranking_service/client/first_status.py",
         "ranking_service/client/security.py",
         "ranking_service/client/sync.py",
         "ranking_service/client/sync_stream.py",

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from scripted_server import UNAVAILABLE, Client, Refusal, Script, connected, scripted
+from scripted_server import UNAVAILABLE, Client, Refusal, Script, connected, event_loop, scripted
 
 from feature_repo.errors import RequestError
 from ranking_service.client import (
@@ -179,6 +179,24 @@ def test_a_stream_that_breaks_goes_on_with_the_unanswered_ones(to: Callable[...,
     assert not set(script.streams[0][:3]) & set(script.streams[1])
 
 
+def test_a_stream_may_break_any_number_of_times_if_it_gets_on_between(to: Callable[..., Client]) -> None:
+    script = Script(stops_after=2, breaks=6)
+    with scripted(script) as address:
+        outcomes = list(to(address).rank_stream(asks(20), in_flight=3))
+    assert sorted(int(outcome.result().request_id) for outcome in outcomes) == list(range(20))
+    assert len(script.streams) == 7
+
+
+def test_a_silent_stream_goes_on_elsewhere(to: Callable[..., Client]) -> None:
+    """What was waited for in vain is given up; the rest is answered by the other server."""
+    with scripted(Script(silent=True)) as silent, scripted(Script("good")) as good:
+        outcomes = list(to(f"{silent},{good}").rank_stream(asks(10), in_flight=2, timeout=0.2))
+    assert sorted(outcome.request_id for outcome in outcomes) == [str(index) for index in range(10)]
+    late = [outcome for outcome in outcomes if outcome.error]
+    assert 1 <= len(late) <= 2
+    assert all(isinstance(outcome.error, DeadlineError) for outcome in late)
+
+
 def test_a_stream_that_cannot_go_on_tells_what_was_unanswered_then_why(to: Callable[..., Client]) -> None:
     script = Script(refusals=[Refusal(UNAVAILABLE, "closed today", "-1")])
     outcomes = []
@@ -257,4 +275,5 @@ def test_an_async_source_that_waits_for_answers_gets_them() -> None:
         return found
 
     with scripted(Script()) as address:
-        assert asyncio.run(asyncio.wait_for(talk(address), 20)) == ["0", "1", "2", "3", "4"]
+        talked = event_loop().run_until_complete(asyncio.wait_for(talk(address), 20))
+        assert talked == ["0", "1", "2", "3", "4"]

@@ -13,6 +13,7 @@ import grpc.aio
 from feature_repo.errors import MarqueeError, RequestError
 from ranking_service.client.calling import Calling
 from ranking_service.client.errors import UnavailableError
+from ranking_service.client.first_status import FirstStatus
 from ranking_service.client.requests import RankRequest
 from ranking_service.client.retry import Retries
 from ranking_service.client.values import Outcome
@@ -67,11 +68,14 @@ class AioStream:
         terms = self.calling.terms(self.retries)
         with self.calling.attempt(self.retries) as lane:
             call = self.stub(lane.place).RankStream(**terms)
+            first = FirstStatus.of(call, lane.address)
             resending = asyncio.create_task(self._send(*self.window.unanswered.values(), call=call))
             self._call = call
             try:
                 async for outcome in self._exchange(source, call, lane.address):
                     yield outcome
+            except grpc.RpcError as error:
+                raise first.error(error) from error
             finally:
                 self._call = None
                 call.cancel()

@@ -14,6 +14,8 @@ MarqueeError
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
 from feature_repo.errors import MarqueeError, RequestError, SettingError
@@ -74,8 +76,8 @@ class ClosedError(CallError):
     """The client was closed."""
 
 
-def from_rpc(error: grpc.RpcError, address: str) -> MarqueeError:
-    """The typed error of a failed call."""
+def from_rpc(error: Any, address: str) -> MarqueeError:
+    """The typed error of a failed call; `error` is a grpc.RpcError."""
     trailing = error.trailing_metadata() or ()
     pushback = next((value for name, value in trailing if name == PUSHBACK), None)
     return typed(error.code(), error.details() or "", address, retry_after=_seconds(pushback))
