@@ -7,7 +7,10 @@ from marquee.lazy import LazyGroup, Verb
 bench = LazyGroup(
     "bench",
     verbs={
-        "rank": Verb("marquee.bench_rank:bench_rank", "Latency of Rank and its stages, next to the floor."),
+        "rank": Verb(
+            "marquee.bench_rank:bench_rank",
+            "Rank next to its floors and stock Feast, for one client and under load.",
+        ),
         "serving-log": Verb(
             "marquee.bench_log:bench_log", "What the serving log costs the requests beside it."
         ),

@@ -57,14 +57,14 @@ class Plan:
 
 QUICK = Plan(
     rounds=300,
-    stock_every=60,
+    stock_every=100,
     side_rounds=100,
     clients=(4,),
     turns=1,
     load_seconds=2.0,
-    open_seconds=4.0,
-    starts=2,
-    candidates=(100, 500, 1_000, 2_000),
+    open_seconds=3.0,
+    starts=1,
+    candidates=(100, 500, 2_000),
     features=(48, 192, 384),
     views=(3, 12, 24),
     size=Size(catalogue=4_000, users=20, hot_users=4),
