@@ -46,8 +46,9 @@ def bench_log(candidates: int, rate: float, pairs: int, json_path: Path | None) 
         table.add_row(name.replace("_", " "), f"{value:,.3f}")
     console.print(table)
     console.print(
-        f"offer takes {figures['offer_share']:.2%} of a request; the writer's time is processor time beside it, on a "
-        "thread of its own"
+        f"offer takes {figures['offer_share']:.2%} of the time that an answer takes to work out; what requests feel of "
+        "the writer's thread is in the latency ratios, which mean something only where nothing else runs and the rate "
+        "leaves the processor some rest"
     )
     if json_path is not None:
         json_path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -489,11 +489,12 @@ def test_a_damaged_log_file_is_named(world: World, tmp_path: Path) -> None:
 
 def test_requests_stamped_in_local_time_are_noted(world: World, tmp_path: Path) -> None:
     served = serve_by(world, tmp_path, world.bundle.contract)
-    path = closed_segments(served.serving_log)[0].requests
-    requests = pq.read_table(path, partitioning=None)
-    place = requests.schema.get_field_index("received_timestamp")
-    shifted = pc.subtract(requests["received_timestamp"], np.timedelta64(8 * 3_600_000_000, "us"))
-    pq.write_table(requests.set_column(place, "received_timestamp", shifted), path)
+    for segment in closed_segments(served.serving_log):
+        requests = pq.read_table(segment.requests, partitioning=None)
+        place = requests.schema.get_field_index("received_timestamp")
+        shifted = pc.subtract(requests["received_timestamp"], np.timedelta64(8 * 3_600_000_000, "us"))
+        changed = requests.set_column(place, "received_timestamp", shifted)
+        pq.write_table(changed, segment.requests)
     assert any("+8 hours off the server's clock" in note for note in check(served, ALL).notes)
 
 

@@ -56,6 +56,8 @@ class LogCost:
     without_log: list[npt.NDArray[np.float64]]
     offer_seconds: npt.NDArray[np.float64]
     """What `offer` itself took."""
+    answer_seconds: npt.NDArray[np.float64]
+    """What requests without the log took to work out, without the wait for their turn."""
     writer_seconds: float
     """Processor seconds per logged request, beside the request's own."""
     written: int
@@ -77,7 +79,8 @@ class LogCost:
             "offer_us_median": float(np.median(self.offer_seconds)) * 1e6,
             "offer_us_p99": float(np.percentile(self.offer_seconds, 99)) * 1e6,
             "request_ms_median_without": float(np.median(without)) * 1e3,
-            "offer_share": float(np.median(self.offer_seconds) / np.median(without)),
+            "answer_ms_median_without": float(np.median(self.answer_seconds)) * 1e3,
+            "offer_share": float(np.median(self.offer_seconds) / np.median(self.answer_seconds)),
             "latency_ratio_median": self.ratio(50),
             "latency_ratio_p90": self.ratio(90),
             "writer_ms_per_request": self.writer_seconds * 1e3,
@@ -96,11 +99,14 @@ def measure(
     parts: dict[bool, list[npt.NDArray[np.float64]]] = {True: [], False: []}
     cpu = {True: 0.0, False: 0.0}
     offers: list[float] = []
+    answers: list[float] = []
     for pair in range(load.pairs):
         report(f"pair {pair + 1} of {load.pairs}: with the log, and without")
         for logging in (pair % 2 == 0, pair % 2 == 1):
             began = time.process_time()
-            parts[logging].append(asyncio.run(_turn(load, world, log if logging else None, offers)))
+            parts[logging].append(
+                asyncio.run(_turn(load, world, log if logging else None, offers if logging else answers))
+            )
             time.sleep(SETTLE_SECONDS)
             cpu[logging] += time.process_time() - began
     counts = log.close()
@@ -109,6 +115,7 @@ def measure(
         with_log=parts[True],
         without_log=parts[False],
         offer_seconds=np.array(offers),
+        answer_seconds=np.array(answers),
         writer_seconds=(cpu[True] - cpu[False]) / max(counts.written, 1),
         written=counts.written,
         dropped=counts.dropped,
@@ -117,20 +124,25 @@ def measure(
 
 
 async def _turn(
-    load: Load, world: _World, log: ServingLog | None, offers: list[float]
+    load: Load, world: _World, log: ServingLog | None, parts: list[float]
 ) -> npt.NDArray[np.float64]:
-    """Latencies of one turn: requests start at fixed times, whether the one before is done or not."""
+    """Latencies of one turn: requests start at fixed times, whether the one before is done or not.
+
+    `parts` gets the seconds of each `offer`, or without a log those of each answer.
+    """
     times = []
     began = time.perf_counter()
     for number in range(int(load.turn_seconds * load.requests_per_second)):
         intended = began + number / load.requests_per_second
         await asyncio.sleep(max(0.0, intended - time.perf_counter()))
+        before = time.perf_counter()
         logged = world.answer()
         if log is not None:
             before = time.perf_counter()
             log.offer(logged)
-            offers.append(time.perf_counter() - before)
-        times.append(time.perf_counter() - intended)
+        now = time.perf_counter()
+        parts.append(now - before)
+        times.append(now - intended)
     return np.array(times)
 
 
