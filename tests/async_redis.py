@@ -104,6 +104,8 @@ class Proxy:
 
     port: int = 0
     pipes: list[Pipe] = field(default_factory=list)
+    is_silent: bool = False
+    """Whether new connections begin held."""
 
     def hold(self, wanted: Callable[[Pipe], bool]) -> list[Pipe]:
         held = [pipe for pipe in self.pipes if wanted(pipe)]
@@ -124,7 +126,8 @@ async def proxied(redis_port: int) -> AsyncIterator[Proxy]:
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_redis, to_redis = await asyncio.open_connection("127.0.0.1", redis_port)
         pipe = Pipe(writer, to_redis)
-        pipe.open.set()
+        if not proxy.is_silent:
+            pipe.open.set()
         proxy.pipes.append(pipe)
 
         async def requests() -> None:

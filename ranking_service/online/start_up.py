@@ -50,7 +50,11 @@ async def open_ranker(
     order = ModelFreeOrder.compile(settings.levels.order_by, bundle.contract)
     ranker = Ranker(bundle, place.reader(bundle.contract), settings, order)
     ranker.start()
-    await _practise(ranker, settings.cache.preload_seconds)
+    try:
+        await _practise(ranker, settings.cache.preload_seconds)
+    except BaseException:
+        await ranker.close()
+        raise
     return ranker
 
 
