@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_server import Client, Refusal, Script, connected, scripted
 
-from ranking_service.client import RankingClient, RetryPolicy, UnavailableError
-from ranking_service.client.lanes import LONGEST_REST_SECONDS, Lanes
+from ranking_service.client import DeadlineError, RankingClient, RetryPolicy, UnavailableError
+from ranking_service.client.lanes import LONGEST_REST_SECONDS, SLOW_CALLS, Lanes
 
 ANN: dict[str, Any] = {"user_id": "ann", "candidate_ids": ["a"], "timeout": 5}
 BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
@@ -137,6 +137,23 @@ def test_a_stalled_server_gets_few_calls() -> None:
     ):
         done = list(pool.map(lambda _: client.rank(**ANN).bundle_version, range(300)))
     assert Counter(done)["stalled"] <= 16
+
+
+@BOTH
+def test_a_server_that_keeps_missing_deadlines_is_left_out(kind: str) -> None:
+    missed = 0
+    with (
+        scripted(Script("stalled", seconds=0.5)) as stalled,
+        scripted(Script("quick")) as quick,
+        connected(kind, f"{stalled},{quick}") as client,
+    ):
+        answered_by(client, 2)
+        for _ in range(30):
+            try:
+                client.rank(**{**ANN, "timeout": 0.1})
+            except DeadlineError:
+                missed += 1
+    assert SLOW_CALLS <= missed <= SLOW_CALLS + 4
 
 
 def test_several_connections_to_one_address_are_several_to_the_server() -> None:

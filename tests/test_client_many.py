@@ -207,6 +207,17 @@ def test_a_stream_that_cannot_go_on_tells_what_was_unanswered_then_why(to: Calla
     assert [type(outcome.error) for outcome in outcomes] in ([UnavailableError] * n for n in range(6))
 
 
+def test_the_servers_reason_is_not_lost_while_messages_are_on_their_way(to: Callable[..., Client]) -> None:
+    """What one stream in two did before the first status counted."""
+    script = Script(refusals=[Refusal(UNAVAILABLE, "closed today", "-1")] * 20)
+    with scripted(script) as address:
+        client = to(address)
+        for _ in range(20):
+            with pytest.raises(UnavailableError, match="closed today"):
+                list(client.rank_stream(asks(20), in_flight=5))
+    assert len(script.streams) == 20
+
+
 def test_a_stream_that_fails_when_all_was_sent_ends_with_their_errors(to: Callable[..., Client]) -> None:
     script = Script(refusals=[Refusal(UNAVAILABLE, pushback="-1")], seconds=0.05)
     with scripted(script) as address:

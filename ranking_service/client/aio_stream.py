@@ -42,6 +42,7 @@ class AioStream:
         self.window = Window(size, timeout, calling.new_id)
         self.exhausted = False
         self._call: Any = None
+        self._sending = asyncio.Lock()
         self._feeding: asyncio.Task[Outcome | None] | None = None
 
     async def outcomes(self, source: AsyncIterator[RankRequest]) -> AsyncIterator[Outcome]:
@@ -103,7 +104,8 @@ class AioStream:
                     yield late
                 if silent:
                     raise UnavailableError(f"{address}: nothing came for {window.timeout} s")
-            await call.done_writing()
+            with suppress(grpc.RpcError, asyncio.InvalidStateError):
+                await call.done_writing()
             await asyncio.wait({reading}, timeout=GOODBYE_SECONDS)
         finally:
             await _ended(reading)
@@ -138,10 +140,11 @@ class AioStream:
         return None
 
     async def _send(self, *messages: ranking_pb2.RankRequest, call: Any) -> None:
-        """A stream that cannot take them tells its reader why."""
-        with suppress(grpc.RpcError, asyncio.InvalidStateError):
-            for message in messages:
-                await call.write(message)
+        """One message at a time, as gRPC wants it. A stream that cannot take them tells its reader why."""
+        async with self._sending:
+            with suppress(grpc.RpcError, asyncio.InvalidStateError):
+                for message in messages:
+                    await call.write(message)
 
 
 def _result(reading: asyncio.Task[Any], window: Window, address: str) -> Any:
