@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import ssl
@@ -16,6 +17,9 @@ from online_store_world import feature_store
 from test_online_store_servers import prove_a_round_trip
 
 from feature_repo.errors import OnlineStoreError
+from materialization.data_plane.online.handshake import Endpoint
+from materialization.data_plane.online.pipelined import PipelinedLink
+from materialization.data_plane.online.redis_address import Address
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="no openssl on PATH to make a certificate"
@@ -92,3 +96,22 @@ def test_a_server_whose_certificate_nobody_vouches_for_is_refused(tls_port: int,
     address = f"localhost:{tls_port},ssl=true,ssl_cert_reqs=required"
     with pytest.raises(OnlineStoreError, match="certificate"):
         prove_a_round_trip(feature_store(tmp_path, address, connect_timeout_ms=2000), tmp_path)
+
+
+async def read(address: str) -> list[bytes | None]:
+    link = PipelinedLink(Endpoint(Address.parse(address), 2.0))
+    try:
+        return await link.read([b"k"], [], seconds=4.0)
+    finally:
+        await link.close()
+
+
+def test_the_connections_that_requests_share_speak_tls_too(
+    tls_port: int, certificate: tuple[Path, Path]
+) -> None:
+    known = f"rediss://localhost:{tls_port}/0?ssl_ca_certs={certificate[0]}"
+    assert asyncio.run(read(known)) == [None]
+    with pytest.raises(OnlineStoreError, match="certificate"):
+        asyncio.run(read(f"localhost:{tls_port},ssl=true,ssl_cert_reqs=required"))
+    with pytest.raises(OnlineStoreError):
+        asyncio.run(read(f"redis://localhost:{tls_port}/0"))
