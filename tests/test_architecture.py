@@ -24,6 +24,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "materialization/data_plane/online/link.py",
         "materialization/data_plane/online/scanning.py",
         "materialization/data_plane/online/redis_address.py",
+        "materialization/data_plane/online/slot_map.py",
         "materialization/data_plane/online/write_calls.py",
         "materialization/data_plane/online/writing.py",
         "materialization/feast_store.py",

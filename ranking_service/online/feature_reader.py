@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from feature_repo.errors import SettingError
+from materialization.data_plane.online.cluster_pipelined import PipelinedClusterLink
 from materialization.data_plane.online.connection import ConnectionSettings, RedisConnections
 from materialization.data_plane.online.handshake import Endpoint
 from materialization.data_plane.online.link import RedisLink
 from materialization.data_plane.online.pipelined import PipelinedLink
 from materialization.data_plane.online.redis_address import Address
-from materialization.data_plane.online.threaded import ThreadedLink
 from ranking_service.contract import Contract
 from ranking_service.online.fetched import Fetched
 from ranking_service.online.packed_reader import PackedReader
@@ -64,18 +64,16 @@ class RedisPlace:
         )
 
     def endpoint(self) -> Endpoint:
-        """Of a single server, found by its sentinels where there are any."""
+        """Of a single server, found by its sentinels where there are any, or of some of a cluster's nodes."""
         redis = self.settings.redis
         master = redis.sentinel_master if redis.type == "redis_sentinel" else None
         return Endpoint(Address.parse(self.url), redis.connect_seconds, master)
 
-    def link(self) -> PipelinedLink | ThreadedLink:
+    def link(self) -> PipelinedLink | PipelinedClusterLink:
         """For requests."""
         redis = self.settings.redis
-        if redis.type == "redis_cluster":
-            connections = self.blocking()
-            return ThreadedLink(connections.link(), connections.address)
-        return PipelinedLink(
+        kind = PipelinedClusterLink if redis.type == "redis_cluster" else PipelinedLink
+        return kind(
             self.endpoint(),
             redis.connections,
             silent_seconds=redis.timeout_seconds,

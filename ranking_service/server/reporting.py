@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from materialization.data_plane.online.cluster_pipelined import PipelinedClusterLink
 from materialization.data_plane.online.pipelined import PipelinedLink
 from ranking_service.bundle import Bundle
 from ranking_service.models.follow import Follower
@@ -45,7 +46,7 @@ class Reporting:
                 self._served[name] = version
                 ranker = models.ranker(name)
                 link = getattr(ranker.reader, "link", None)
-                if isinstance(link, PipelinedLink):
+                if isinstance(link, (PipelinedLink, PipelinedClusterLink)):
                     link.on_read = self.metrics.read_redis
                 bundle = ranker.bundle
                 until = trained_until(bundle)
@@ -92,7 +93,7 @@ def _reading(reader: Any) -> dict[str, int]:
     numbers |= {"cache_hits": cache.hits, "cache_misses": cache.misses}
     if cache.channel is not None:
         numbers["cache_invalidations"] = cache.channel.changes
-    if isinstance(reader.link, PipelinedLink):
+    if isinstance(reader.link, (PipelinedLink, PipelinedClusterLink)):
         numbers |= {"hedges": reader.link.counts.hedged, "redis_failures": reader.link.counts.failed}
     return numbers
 

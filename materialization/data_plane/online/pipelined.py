@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Any
 
 from feature_repo.errors import OnlineStoreError
@@ -28,6 +29,9 @@ REOPEN_SECONDS = 0.1
 """Pause after a connection could not be opened."""
 MOST_PENDING = 256
 """Unanswered exchanges of one connection; further reads fail at once."""
+
+Answer = asyncio.Future[list[Any]]
+"""The replies of one exchange."""
 
 
 @dataclass
@@ -77,6 +81,11 @@ class PipelinedLink:
     def address(self) -> str:
         return self.endpoint.text
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for a reply or a connection."""
+        return not any(lane.opening or (lane.stream and lane.stream.pending) for lane in self._lanes)
+
     async def read(
         self, strings: Sequence[bytes], hashes: Sequence[HashRead], *, seconds: float
     ) -> list[Reply]:
@@ -112,12 +121,15 @@ class PipelinedLink:
         """Raises OnlineStoreError when the server does not answer in time."""
         await self.exchange(PING, 1, seconds=seconds)
 
-    async def exchange(self, commands: bytes, reply_count: int, *, seconds: float) -> list[Any]:
-        """Send prepared commands at once; their replies. Raises OnlineStoreError after `seconds`."""
+    async def exchange(
+        self, commands: bytes, reply_count: int, *, seconds: float, keeps_refusals: bool = False
+    ) -> list[Any]:
+        """Send prepared commands at once; their replies, as `RedisStream.ask`. Raises OnlineStoreError."""
+        ask = methodcaller("ask", commands, reply_count, keeps_refusals=keeps_refusals)
         self.counts.reads += 1
         began, outcome = asyncio.get_running_loop().time(), "failed"
         try:
-            replies = await self._hedged(commands, reply_count, began + seconds)
+            replies = await self._hedged(ask, began + seconds)
             outcome = "ok"
             return replies
         except TimeoutError:
@@ -142,35 +154,35 @@ class PipelinedLink:
             if lane.stream is not None:
                 lane.stream.abort("is no longer asked")
 
-    async def _hedged(self, commands: bytes, reply_count: int, deadline: float) -> list[Any]:
+    async def _hedged(self, ask: Callable[[RedisStream], Answer], deadline: float) -> list[Any]:
         first = self._best()
-        asked = [(await self._stream(first, deadline)).ask(commands, reply_count)]
+        asked = [ask(await self._stream(first, deadline))]
         try:
             if self._may_hedge():
                 await asyncio.wait(asked, timeout=min(self.hedge_seconds, _left(deadline)))
                 if not asked[0].done() and self._may_hedge():
                     self.counts.hedged += 1
-                    asked += self._asked_again(first, commands, reply_count)
+                    asked += self._asked_again(first, ask)
             return await self._first_answer(asked, deadline)
         finally:
             for future in asked:
                 _give_up(future)
 
-    def _asked_again(self, first: Lane, commands: bytes, reply_count: int) -> list[asyncio.Future[list[Any]]]:
+    def _asked_again(self, first: Lane, ask: Callable[[RedisStream], Answer]) -> list[Answer]:
         """On another connection, if there is an open one."""
         other = self._best(but=first)
         if other.stream is not None and other.stream.closed is None and other.stream.pending < MOST_PENDING:
-            return [other.stream.ask(commands, reply_count)]
+            return [ask(other.stream)]
         if asyncio.get_running_loop().time() >= other.not_before:
             self._begin_opening(other)
         return []
 
-    async def _first_answer(self, asked: list[asyncio.Future[list[Any]]], deadline: float) -> list[Any]:
+    async def _first_answer(self, asked: list[Answer], deadline: float) -> list[Any]:
         """Of any; the failure of one is no failure while another may answer.
 
         A reply that is here when the loop comes back counts, however late that is: the server is not to blame.
         """
-        waiting = set(asked)
+        waiting: set[Answer] = set(asked)
         while True:
             done, waiting = await asyncio.wait(
                 waiting, timeout=_left(deadline), return_when=asyncio.FIRST_COMPLETED

@@ -29,6 +29,7 @@ class Exchange:
     reply_count: int
     mark: bytes
     answered: asyncio.Future[list[Any]]
+    keeps_refusals: bool = False
     replies: list[Any] = field(default_factory=list)
 
 
@@ -57,12 +58,16 @@ class RedisStream(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=2**24)
 
-    def ask(self, commands: bytes, reply_count: int) -> asyncio.Future[list[Any]]:
+    def ask(
+        self, commands: bytes, reply_count: int, *, keeps_refusals: bool = False
+    ) -> asyncio.Future[list[Any]]:
         """Send prepared commands; the future brings their replies, or OnlineStoreError.
 
+        One refused command fails all, unless `keeps_refusals`: each refusal is then a reply, a `hiredis.ReplyError`.
         Whoever no longer wants the answer cancels the future: the replies are then read and thrown away.
         """
-        exchange = Exchange(reply_count + 1, b"%d" % next(NUMBERS), self.loop.create_future())
+        mark = b"%d" % next(NUMBERS)
+        exchange = Exchange(reply_count + 1, mark, self.loop.create_future(), keeps_refusals)
         if self.closed is not None or self._transport is None:
             exchange.answered.set_exception(self._failure(self.closed or "not connected"))
             return exchange.answered
@@ -118,9 +123,8 @@ class RedisStream(asyncio.Protocol):
         self._waiting.popleft()
         if exchange.answered.done():
             return
-        refused = next(
-            (one for one in [*exchange.replies, mark] if isinstance(one, hiredis.ReplyError)), None
-        )
+        judged = [mark] if exchange.keeps_refusals else [*exchange.replies, mark]
+        refused = next((one for one in judged if isinstance(one, hiredis.ReplyError)), None)
         if refused is not None:
             exchange.answered.set_exception(self._failure(f"refused: {refused}"))
         else:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass
 class ThreadedLink:
-    """For Redis Cluster, whose redis-py client spreads a read over the nodes."""
+    """For clients that know no event loop."""
 
     link: Link
     address: str
