@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from ranking_service.bench.slates import Slate
 from ranking_service.bench.world import BenchWorld
 
 READY_SECONDS, STOP_SECONDS = 60.0, 15.0
+PORTS = range(20_000, 32_000)
 NO_CACHE = "[cache]\nitems = 0\nusers = 0\npreload_seconds = 0\n"
 """Settings of a server that asks Redis for everything."""
 
@@ -98,7 +100,7 @@ def running(commands: list[list[str]], port: int, environment: dict[str, str]) -
     """Started, and every one of them has printed its first line. Raises MissingInputError when one ends instead."""
     address = f"127.0.0.1:{port}"
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(_process(command, environment)) for command in commands]
+        processes = [stack.enter_context(spawned(command, environment)) for command in commands]
         for process in processes:
             assert process.stdout is not None
             if not process.stdout.readline():
@@ -120,7 +122,8 @@ def wait_until_ready(address: str, process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def _process(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def spawned(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Runs until the block ends; a MissingInputError out of the block tells its last words."""
     with _errors() as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         try:
@@ -152,11 +155,13 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 def _raise_ended(process: subprocess.Popen[str]) -> None:
     assert isinstance(process.args, list)
-    raise MissingInputError(f"`{' '.join(process.args)}` ended before it served; its message follows")
+    raise MissingInputError(f"`{' '.join(process.args)}` ended with code {process.wait()} before it served")
 
 
 def free_port() -> int:
-    """Of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Of 127.0.0.1, and not one that the system gives to outgoing connections until the server binds it."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -14,7 +14,7 @@ import numpy as np
 from materialization.bench.figures import Figure, Findings, Measured, at_most
 from materialization.progress import Report
 from ranking_service.bench.calls import Caller
-from ranking_service.bench.processes import ServeOptions, free_port, serve_command, stop, wait_until_ready
+from ranking_service.bench.processes import ServeOptions, free_port, serve_command, spawned, wait_until_ready
 from ranking_service.bench.sizes import START, Plan
 from ranking_service.bench.world import BenchWorld
 
@@ -79,16 +79,11 @@ def _start(world: BenchWorld, folder: Path) -> Started:
     port = free_port()
     command, environment = serve_command(world, folder, port, ServeOptions())
     started = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
+    with spawned(command, environment) as process:
         wait_until_ready(f"127.0.0.1:{port}", process)
         ready = time.perf_counter() - started
         first, *later = _calls(world, port)
-        return Started(ready, first, float(np.median(later)))
-    finally:
-        stop(process)
+    return Started(ready, first, float(np.median(later)))
 
 
 def _calls(world: BenchWorld, port: int) -> list[float]:
