@@ -90,7 +90,7 @@ class ItemCache:
         newer = ~fresh & self.table.fresh[self.table.find(item_ids)]
         if newer.any() and self.is_current:
             kept = np.flatnonzero(~newer)
-            item_ids, blocks, fresh = [item_ids[row] for row in kept], blocks.take(kept), fresh[kept]
+            item_ids, blocks, fresh = [item_ids[row] for row in kept.tolist()], blocks.take(kept), fresh[kept]
         self.table.put(item_ids, blocks, now=time.monotonic(), fresh=fresh)
 
     async def run(self, read: ReadItems) -> None:
