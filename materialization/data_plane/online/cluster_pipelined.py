@@ -7,7 +7,8 @@ once, and the read goes on there within its deadline; so it does when a node fai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -21,8 +22,8 @@ from materialization.data_plane.online.pipelined import PipelinedLink, ReadCount
 from materialization.data_plane.online.redis_address import Address, Host
 from materialization.data_plane.online.slot_map import Redirection, SlotMap, slots_of
 
-MOST_ROUNDS = 6
-"""Of one read: each sends what is still open to where the last one pointed."""
+FIRST_PAUSE_SECONDS = 0.0005
+"""Before a read is sent on for the second time; then twice as long each time. Nodes may disagree for a moment."""
 ASKING = command(b"ASKING")
 
 Target: TypeAlias = tuple[Host, bool]
@@ -134,12 +135,17 @@ class PipelinedClusterLink:
         """In the order of the questions. Raises OnlineStoreError after `seconds`."""
         deadline = asyncio.get_running_loop().time() + seconds
         plan = questions.plan(range(len(questions.slots)), await self.nodes.known(deadline))
-        for _ in range(MOST_ROUNDS):
-            left = [self._asked(target, questions, places, deadline) for target, places in plan.items()]
-            plan = _together(await asyncio.gather(*left))
+        for pause in _pauses():
+            under_way = [self._asked(target, questions, places, deadline) for target, places in plan.items()]
+            plan = _together(await asyncio.gather(*under_way))
             if not plan:
                 return questions.replies
-        raise OnlineStoreError(f"the Redis Cluster at {self.address} sends a read from node to node")
+            if asyncio.get_running_loop().time() + pause > deadline:
+                break
+            await asyncio.sleep(pause)
+        raise OnlineStoreError(
+            f"the nodes of the Redis Cluster at {self.address} do not agree who has a slot"
+        )
 
     async def _asked(self, target: Target, questions: Questions, places: list[int], deadline: float) -> Plan:
         """What of this is to be asked elsewhere. Raises OnlineStoreError."""
@@ -210,6 +216,12 @@ def _commands(strings: Sequence[bytes], hashes: Sequence[HashRead]) -> list[byte
         head = b"*%d\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n" % (len(fields) + 2, len(key), key)
         commands.append(head + bulk(fields))
     return commands
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds before a read is sent on once more."""
+    yield 0.0
+    yield from (FIRST_PAUSE_SECONDS * 2**number for number in itertools.count())
 
 
 def _together(plans: Iterable[Plan]) -> Plan:
