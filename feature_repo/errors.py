@@ -11,6 +11,7 @@ MarqueeError
 │   └── BundleStoreError    the place that keeps bundles cannot be read or written now
 ├── OnlineStoreError      Redis cannot be reached in time, or answers nonsense
 ├── OverloadedError       more requests than the server, or a client's share of it, takes
+├── ServerFault           a server failed in a way nobody foresaw; its log says how
 ├── TooLateError          too little of the caller's time is left to answer
 └── RequestError          a ranking request is wrong; names the field
 """
@@ -64,6 +65,10 @@ class OverloadedError(MarqueeError):
     def __init__(self, problem: str, *, retry_after_seconds: float) -> None:
         super().__init__(problem)
         self.retry_after_seconds = retry_after_seconds
+
+
+class ServerFault(MarqueeError):
+    """A server failed in a way nobody foresaw; its log says how."""
 
 
 class TooLateError(MarqueeError):

@@ -12,8 +12,8 @@ from materialization.data_plane.online.batched_fetch import BatchedFetch, ViewRe
 from materialization.data_plane.rows.layout import Layout
 from ranking_service.contract import Contract, Field, TransformPlan, ViewPlan
 from ranking_service.feast_api.on_demand import OnDemand, inputs_of
-from ranking_service.online.blocks import layout_of
 from ranking_service.online.packed_reader import keys_of
+from ranking_service.online.view_rows import layout_of
 
 MOST_QUERIES = 256
 """Compiled ones that are kept."""

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Column, Ragged
-from feature_repo.errors import OnlineStoreError
 from materialization.data_plane.online.batched_fetch import FetchedView
-from materialization.data_plane.rows.layout import FIXED, Layout
+from materialization.data_plane.rows.layout import FIXED
 from ranking_service.assemble import encode, fill
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.fetched import EntityRows, Origin, ViewRows
+from ranking_service.online.view_rows import check_types, layout_of
 
 Places = Mapping[str, int]
 """Column numbers by feature name."""
@@ -131,7 +131,7 @@ class BlockPlan:
         """Of views that were read for the same entities."""
         rows = [found[view.name] for view in self.views]
         for view, one in zip(self.views, rows, strict=True):
-            _check_types(view, one)
+            check_types(view, one)
         events = np.stack([one.event_micros / 1e6 for one in rows], axis=1)
         presence = np.stack([one.presence for one in rows], axis=1)
         events[presence == Origin.NOT_FOUND] = np.nan
@@ -267,20 +267,6 @@ class BlockColumns(Mapping[str, Column]):
         if name in plan.texts:
             return blocks.texts[:, plan.texts[name]]
         return blocks.lists[plan.lists[name]]
-
-
-def layout_of(view: ViewPlan) -> Layout:
-    """Of the view's packed rows."""
-    return Layout.of((field.name, field.value_type) for field in view.fields)
-
-
-def _check_types(view: ViewPlan, found: FetchedView) -> None:
-    for box in found.rows.boxes():
-        wrong = view.fields[box.column]
-        raise OnlineStoreError(
-            f"feature {view.name}:{wrong.name} is {wrong.value_type} in the contract, but Redis holds a value of "
-            "another type; materialize the view again"
-        )
 
 
 def _kept(lists: Ragged, kept: npt.NDArray[np.bool_]) -> Ragged:

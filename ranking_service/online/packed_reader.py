@@ -25,13 +25,14 @@ from materialization.data_plane.online.pipelined import PipelinedLink
 from materialization.data_plane.rows.keys import ViewKeys, text_entities
 from ranking_service.assemble import Prepared
 from ranking_service.contract import Contract, ViewPlan
-from ranking_service.online.blocks import BlockPlan, Blocks, layout_of
+from ranking_service.online.blocks import BlockPlan, Blocks
 from ranking_service.online.breaker import Breaker
 from ranking_service.online.degrade import degraded_views, last_known
 from ranking_service.online.fetched import Fetched, Origin
 from ranking_service.online.item_cache import ItemCache
 from ranking_service.online.item_table import ABSENT, ItemTable, Slots
 from ranking_service.online.last_known import LastKnownUsers
+from ranking_service.online.view_rows import layout_of
 from ranking_service.settings import ServiceSettings
 
 USER, ITEM, READ_ITEM = "user_id", "item_id", "read item_id"

@@ -81,36 +81,32 @@ class Ranker:
         fetched = await self._fetch(request, deadline)
         watch.lap("fetch")
         context = request.columns(self.bundle.contract)
-        level = self._level(fetched)
-        scores, model_input = None, None
+        level, reason = self._level(fetched), fetched.reason
+        model_input, scores = None, None
         if level < MODEL_FREE:
             model_input = assemble(fetched.slate(context), self.bundle.contract, fetched.prepared)
             watch.lap("assemble")
             scores = await self._scores(model_input, deadline)
         watch.lap("score")
         if scores is None:
-            level = self._allowed(MODEL_FREE, fetched.reason or "too little time is left for scoring")
+            reason = reason or "too little time is left for scoring"
+            level, model_input = self._allowed(MODEL_FREE, reason), None
         order = np.argsort(-scores, kind="stable") if scores is not None else self.model_free(fetched)
         returned = min(request.limit or len(order), len(order))
         watch.lap("order")
-        explanations: tuple[Explanation, ...] | None = ()
-        if request.explain:
-            explained = (
-                model_input[order[:returned]] if scores is not None and model_input is not None else None
-            )
-            explanations = await self._explanations(explained, deadline)
+        explanations = await self._explanations(request, model_input, order[:returned], deadline)
         watch.lap("explain")
         return Ranking(
             request=request,
             bundle_version=self.bundle.version,
             level=level,
-            reason=fetched.reason or ("too little time for scoring" if level == MODEL_FREE else ""),
+            reason=reason,
             order=order,
             scores=scores if scores is not None else np.full(len(order), np.nan, np.float32),
             returned=returned,
             fetched=fetched,
             context=context,
-            model_input=model_input if scores is not None else None,
+            model_input=model_input,
             explanations=explanations or (),
             explanation_skipped=explanations is None,
             micros=watch.micros,
@@ -165,11 +161,18 @@ class Ranker:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     async def _explanations(
-        self, rows: npt.NDArray[np.float32] | None, deadline: float
+        self,
+        request: RankRequest,
+        model_input: npt.NDArray[np.float32] | None,
+        best: npt.NDArray[np.intp],
+        deadline: float,
     ) -> tuple[Explanation, ...] | None:
-        """One for each row; None when there is no model's answer, or no time."""
-        if rows is None:
+        """One for each of the `best`, if asked for; None when there is no model's answer, or no time."""
+        if not request.explain:
+            return ()
+        if model_input is None:
             return None
+        rows = model_input[best]
         found: list[Explanation] = []
         for start in range(0, len(rows), EXPLAINED_AT_ONCE):
             began = time.monotonic()

@@ -14,12 +14,12 @@ from feature_repo.errors import BundleError, MarqueeError, OnlineStoreError
 from materialization.data_plane.online.link import RedisLink
 from ranking_service.bundle import Bundle, load
 from ranking_service.contract import Contract
-from ranking_service.online.blocks import layout_of
 from ranking_service.online.feature_reader import STOCK, RedisPlace
 from ranking_service.online.model_free import ModelFreeOrder
 from ranking_service.online.packed_reader import check_join_keys, keys_of
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.request import RankRequest
+from ranking_service.online.view_rows import layout_of
 from ranking_service.serving_log.tables import check_names
 from ranking_service.settings import ServiceSettings
 from ranking_service.transform_code import code_problems

@@ -16,6 +16,7 @@ from feature_repo.errors import (
     OnlineStoreError,
     OverloadedError,
     RequestError,
+    ServerFault,
     TooLateError,
 )
 from ranking_service.models.served import DEFAULT, ServedModels
@@ -118,6 +119,15 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             seconds = time.perf_counter() - began
             self.watch.refused(message, status_of(error).name, said(error), call, seconds=seconds)
             raise
+        except asyncio.CancelledError:
+            self.watch.left(message, call)
+            raise
+        except Exception as error:  # whatever it was: the caller gets a line, the log all of it
+            logger.exception("request %s failed", message.request_id or "without id")
+            fault = ServerFault("the server failed at this request; its log says why")
+            seconds = time.perf_counter() - began
+            self.watch.refused(message, "INTERNAL", str(fault), call, seconds=seconds)
+            raise fault from error
         self.watch.answered(message, response, call, seconds=time.perf_counter() - began)
         return response
 

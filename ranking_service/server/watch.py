@@ -65,6 +65,11 @@ class Watch:
             now = self.clock()
             self.traces.refused(code, problem, metadata=call.metadata, began=now - seconds, ended=now)
 
+    def left(self, message: Any, call: Call) -> None:
+        """The caller no longer waits."""
+        named = label(call.caller)
+        self.metrics.refused("CANCELLED", model=message.model, priority=message.priority, caller=named)
+
     def stop(self) -> None:
         """Send what is left."""
         if self.traces is not None:
