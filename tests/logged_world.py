@@ -132,7 +132,7 @@ def without_model(logged: LoggedRanking) -> LoggedRanking:
     ranking = replace(
         logged.ranking,
         level=3,
-        reason="too little time for scoring",
+        reason="too little time is left for scoring",
         order=np.arange(count),
         scores=np.full(count, np.nan, np.float32),
         model_input=None,

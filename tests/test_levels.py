@@ -250,7 +250,7 @@ def test_without_time_to_score_the_declared_order_stands_in(
         )
         assert [items[place] for place in ranking.order] == expected
         assert (ranking.level, ranking.fetched.degraded) == (3, ())
-        assert "too little time for scoring" in ranking.reason
+        assert "too little time is left for scoring" in ranking.reason
         assert ranking.model_input is None
 
     play(story, with_levels(order_by=order_by))
