@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from bench_worlds import PLAN, SMALL, figure, medians
+from click.exceptions import Exit
+from click.testing import CliRunner
 
-from ranking_service.bench.rank import measure
-from ranking_service.bench.sizes import CACHE, GROWTH, LOG, OPEN_LOOP, SATURATION, START
+from marquee.bench_figures import judge
+from marquee.bench_rank import bench_rank
+from materialization.bench.figures import Figure, Findings, at_most
+from ranking_service.bench.processor import cpu_seconds
+from ranking_service.bench.rank import BenchResult, measure
+from ranking_service.bench.sizes import CACHE, GROWTH, LATENCY, LOG, OPEN_LOOP, SATURATION, START
 from ranking_service.bench.world import BenchWorld, floats_world
 
 
@@ -51,3 +62,38 @@ def test_a_start_is_measured_next_to_bare_imports_and_the_log_next_to_none(world
     assert figure(findings, "seconds to ready") == medians(findings, START)["ready"] > 0
     assert medians(findings, START)["imports"] > 0
     assert figure(findings, "next to a server without") > 0
+
+
+def test_a_measure_that_there_is_not_is_refused_with_those_there_are() -> None:
+    outcome = CliRunner().invoke(bench_rank, ["--only", "latency,speed"])
+    assert outcome.exit_code == 2
+    assert "choose from latency, stock, cache" in " ".join(outcome.output.split())
+
+
+def test_a_ratio_that_is_infinite_misses_its_bar_and_is_null_in_json() -> None:
+    lost = Figure(OPEN_LOOP, "p99 next to the unloaded median", math.inf, at_most(3))
+    kept = Figure(LATENCY, "median next to the floors", 1.2, at_most(1.5))
+    findings = Findings(figures=(lost, kept))
+    assert findings.missed == [lost]
+    written = json.loads(json.dumps(BenchResult(findings, {}).to_json(), allow_nan=False))
+    assert [(one["value"], one["reached"]) for one in written["figures"]] == [(None, False), (1.2, True)]
+    with pytest.raises(Exit):
+        judge(findings)
+
+
+def test_processor_time_counts_the_children_as_well() -> None:
+    spin = "import time; until = time.process_time() + 0.3\nwhile time.process_time() < until: pass"
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {spin!r}]); input()"
+    with subprocess.Popen([sys.executable, "-c", spin + "\ninput()"], stdin=subprocess.PIPE) as alone:
+        with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE) as parent:
+            most = 0.0
+            until = time.monotonic() + 20
+            while most < 0.3 and time.monotonic() < until:
+                most = max(most, cpu_seconds([parent.pid]))
+                time.sleep(0.02)
+            parent.communicate(b"\n")
+        own = cpu_seconds([alone.pid])
+        alone.communicate(b"\n")
+    assert most >= 0.25
+    assert own >= 0.25
+    assert cpu_seconds([alone.pid]) == 0.0

@@ -200,7 +200,7 @@ def test_a_server_that_ends_instead_of_serving_is_told_with_its_message(
         pass
     lost = replace(world, redis_url=gone.url)
     with (
-        pytest.raises(MissingInputError, match=r"ended before it served(.|\n)*Redis"),
+        pytest.raises(MissingInputError, match=r"with code 1 before it served(.|\n)*Redis"),
         serving(lost, tmp_path),
     ):
         pass
