@@ -175,10 +175,10 @@ class BlockPlan:
         ours, theirs, defaults = self._float_places
         chosen = blocks.floats[:, theirs]
         result[:, ours] = np.where(np.isnan(chosen), defaults, chosen)
-        columns = BlockColumns(self, blocks)
+        columns, stored = BlockColumns(self, blocks), self.contract.raw_fields
         for place in self._other_places:
             feature = self.contract.features[self.model_places[place]]
-            result[:, place] = encode(fill(columns[feature.name], feature.field), feature)
+            result[:, place] = encode(fill(columns[feature.name], stored[feature.name]), feature)
         return result
 
     def entity_rows(self, blocks: Blocks) -> EntityRows:
@@ -205,7 +205,7 @@ class BlockPlan:
         names = [self.contract.features[place].name for place in self.model_places.tolist()]
         ours = [place for place, name in enumerate(names) if name in self.floats]
         theirs = [self.floats[names[place]] for place in ours]
-        defaults = [self.contract.features[self.model_places[place]].field.default for place in ours]
+        defaults = [self.contract.raw_fields[names[place]].default for place in ours]
         return np.array(ours, np.intp), np.array(theirs, np.intp), np.array(defaults, np.float32)
 
     @cached_property
