@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,27 @@ ABSENT = 0
 EVICTED_SHARE = 0.1
 """Of the slots are freed at once when all are taken: those not used for longest."""
 FIRST_SLOTS = 4096
+TEXTS_PER_ITEM = 4
 
 Slots = npt.NDArray[np.intp]
+
+
+@dataclass
+class TextPool:
+    """One object for equal texts: taking hundreds of rows then touches few of them."""
+
+    most: int
+    """Beyond so many different ones it begins anew."""
+    _texts: dict[Any, Any] = field(default_factory=dict)
+
+    def same(self, texts: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+        """The same values, in the same shape."""
+        if len(self._texts) > self.most:
+            self._texts.clear()
+        pooled = np.empty(texts.size, object)
+        flat = texts.ravel().tolist()
+        pooled[:] = [*map(self._texts.setdefault, flat, flat)]
+        return pooled.reshape(texts.shape)
 
 
 @dataclass
@@ -27,6 +47,7 @@ class ListStore:
     """One list column of all slots: values end to end, and where each slot's list lies."""
 
     dtype: np.dtype[np.generic]
+    texts: TextPool
     start: npt.NDArray[np.int64]
     length: npt.NDArray[np.int64]
     used: int = 0
@@ -38,6 +59,8 @@ class ListStore:
         """What the slots held before becomes garbage, which is swept when it outweighs the rest."""
         _, position = lists.flat()
         added = lists.values[position]
+        if self.dtype == object:
+            added = self.texts.same(added)
         if self.used + len(added) > len(self.values):
             self._make_room(len(added))
         self.values[self.used : self.used + len(added)] = added
@@ -48,10 +71,10 @@ class ListStore:
 
     def take(self, slots: Slots) -> Ragged:
         """The slots' lists."""
-        lengths = self.length[slots]
+        lengths = self.length.take(slots)
         ends = np.cumsum(lengths)
-        first = np.repeat(self.start[slots] - ends + lengths, lengths)
-        values = self.values[first + np.arange(len(first))]
+        first = np.repeat(self.start.take(slots) - ends + lengths, lengths)
+        values = self.values.take(first + np.arange(len(first)))
         return Ragged(np.concatenate(([0], ends)), values, np.arange(len(slots)))
 
     def grow(self, slots: int) -> None:
@@ -79,6 +102,7 @@ class ItemTable:
     def __post_init__(self) -> None:
         size = min(FIRST_SLOTS, self.capacity + 1)
         blank = self.plan.blank
+        self._pool = TextPool(TEXTS_PER_ITEM * self.capacity)
         self._floats = np.repeat(blank.floats, size, axis=0)
         self._numbers = np.repeat(blank.numbers, size, axis=0)
         self._texts = np.repeat(blank.texts, size, axis=0)
@@ -86,7 +110,9 @@ class ItemTable:
         self._events = np.repeat(blank.events, size, axis=0)
         self._prepared = np.repeat(self.plan.blank_prepared, size, axis=0)
         empty = np.zeros(size, np.int64)
-        self._lists = [ListStore(kind, empty.copy(), empty.copy()) for kind in self.plan.list_types]
+        self._lists = [
+            ListStore(kind, self._pool, empty.copy(), empty.copy()) for kind in self.plan.list_types
+        ]
         self._ids: list[str | None] = [None] * size
         self._free = list(range(size - 1, ABSENT, -1))
         self._used = np.zeros(size, np.int64)
@@ -113,7 +139,7 @@ class ItemTable:
         slots = self._slots_for(item_ids)
         self._floats[slots] = blocks.floats
         self._numbers[slots] = blocks.numbers
-        self._texts[slots] = blocks.texts
+        self._texts[slots] = self._pool.same(blocks.texts)
         self._presence[slots] = blocks.presence
         self._events[slots] = blocks.events
         self._prepared[slots] = self.plan.prepared(blocks)
@@ -125,14 +151,14 @@ class ItemTable:
     def take(self, slots: Slots) -> tuple[Blocks, npt.NDArray[np.float32]]:
         """The slots' rows, whatever their age, and their columns of the model's matrix, float32 [n, k]."""
         blocks = Blocks(
-            floats=self._floats[slots],
-            numbers=self._numbers[slots],
-            texts=self._texts[slots],
+            floats=self._floats.take(slots, axis=0),
+            numbers=self._numbers.take(slots, axis=0),
+            texts=self._texts.take(slots, axis=0),
             lists=tuple(store.take(slots) for store in self._lists),
-            presence=self._presence[slots],
-            events=self._events[slots],
+            presence=self._presence.take(slots, axis=0),
+            events=self._events.take(slots, axis=0),
         )
-        return blocks, self._prepared[slots]
+        return blocks, self._prepared.take(slots, axis=0)
 
     def doubt_all(self, *, current_until: float) -> None:
         """Newer rows of any may exist; those that were fresh were current at that monotonic second."""
