@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,16 @@ def test_what_is_no_settings_file_says_so(tmp_path: Path, text: str, said: str) 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="cannot be read"):
         read_settings(tmp_path / "absent.toml")
+
+
+def test_the_documented_settings_are_all_there_are_with_their_defaults(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "serving.md").read_text(encoding="utf-8")
+    told = page.split("```toml\n")[1].split("```")[0]
+    assert read_settings(written(tmp_path, told)) == ServiceSettings()
+    raw = tomllib.loads(told)
+    for entry in fields(ServiceSettings):
+        default = getattr(ServiceSettings(), entry.name)
+        if is_dataclass(default):
+            assert raw[entry.name].keys() == {inner.name for inner in fields(default)}, entry.name
+        else:
+            assert entry.name in raw

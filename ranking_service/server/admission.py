@@ -20,6 +20,8 @@ from ranking_service.settings_sections import AdmissionSettings
 
 DECREASE = 0.9
 LEAST_RETRY_SECONDS = 0.005
+WAITED_SHARE = 0.5
+"""Of a caller's time may be expected to go by before its turn: the rest is for the work, and for what was not expected."""
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Admission:
         ahead = self.in_flight + len(self._interactive) + (len(self._prefetch) if is_prefetch else 0)
         expected = self.pace.expected(ahead + 1)
         now = time.monotonic()
-        if now + expected > deadline:
+        if expected > WAITED_SHARE * (deadline - now):
             self._refuse(f"{ahead} requests are ahead, which leaves no time for this one", expected)
         if self.queued >= self.settings.queue and not self._made_room(is_prefetch):
             self._refuse(f"{self.in_flight} requests are being worked on, {self.queued} wait", expected)
