@@ -18,7 +18,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from feature_repo.errors import OnlineStoreError, SettingError
-from materialization.data_plane.online.link import AsyncRedisLink, ClusterLink, RedisLink
+from materialization.data_plane.online.link import CLUSTER_ERRORS, AsyncRedisLink, ClusterLink, RedisLink
 from materialization.data_plane.online.redis_address import Address
 
 WAITS = 10
@@ -171,7 +171,7 @@ class RedisConnections:
                 connection_pool_class=redis.BlockingConnectionPool,
                 **{**options, "retry": Retry(NoBackoff(), self.settings.retries)},
             )
-        except (redis.RedisError, OSError) as error:
+        except CLUSTER_ERRORS as error:
             raise OnlineStoreError(
                 f"Redis Cluster at {self.address} cannot be reached: {error}; check connection_string and redis_type"
             ) from error

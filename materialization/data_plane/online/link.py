@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import redis
+import redis.exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -16,6 +17,8 @@ from materialization.data_plane.online.free_loop import answered_within
 
 SCANS, KEYS_PER_SCAN = 50, 2_000
 PING = b"*1\r\n$4\r\nPING\r\n"
+CLUSTER_ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+"""What redis-py raises of a cluster; the second is none of its own `RedisError`."""
 
 HashRead = tuple[bytes, Sequence[bytes]]
 """A hash's key and the fields wanted of it."""
@@ -191,7 +194,7 @@ class ClusterLink:
             for key, fields in hashes:
                 pipeline.hmget(key, list(fields))
             replies = pipeline.execute()
-        except (redis.RedisError, OSError) as error:
+        except CLUSTER_ERRORS as error:
             raise OnlineStoreError(f"Redis Cluster failed: {error}") from error
         return [*replies[: len(strings)], *(value for fields in replies[len(strings) :] for value in fields)]
 
@@ -199,7 +202,7 @@ class ClusterLink:
         """All of one hash. Raises OnlineStoreError."""
         try:
             found = self.client.hgetall(key)
-        except (redis.RedisError, OSError) as error:
+        except CLUSTER_ERRORS as error:
             raise OnlineStoreError(f"Redis Cluster failed: {error}") from error
         return dict(found)
 
