@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,11 @@ def sentinel() -> Iterator[tuple[int, int]]:
 
 
 def free_port() -> int:
-    """Low enough for a cluster's bus, which listens 10,000 ports higher."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 55_000:
+    """Free together with the bus of a cluster, which listens 10,000 ports higher."""
+    for _ in range(1_000):
+        port = random.randrange(20_000, 22_700)
+        with socket.socket() as probe, socket.socket() as bus, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + 10_000))
             return port
+    raise OSError("no free port between 20000 and 22700")

@@ -168,13 +168,14 @@ def until(ready: Any) -> None:
 
 
 def free_port() -> int:
-    """Low enough for a cluster's bus, which listens 10,000 ports higher; below the ports the system gives away."""
+    """Free together with the cluster's bus, 10,000 ports higher; both below the ports the system gives away."""
     for _ in range(1_000):
-        port = 20_000 + int.from_bytes(os.urandom(2), "big") % 10_000
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        port = 20_000 + int.from_bytes(os.urandom(2), "big") % 2_700
+        with socket.socket() as probe, socket.socket() as bus, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + 10_000))
             return port
-    raise OSError("no free port between 20000 and 30000")
+    raise OSError("no free port between 20000 and 22700")
 
 
 def _slots_of(number: int, primaries: int) -> range:
