@@ -83,7 +83,9 @@ class BreakerSettings:
     """Share of the last reads failing that opens it ..."""
     window_reads: int = 20
     """... counted over this many."""
-    probe_seconds: float = 0.25
+    failing_seconds: float = field(default=0.1, metadata=FROM_ZERO)
+    """The first of these failures must be so old: reads that fail together in one short pause do not open it."""
+    probe_seconds: float = 0.1
     """How often, while open, Redis is tried; one good answer closes it."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,9 @@ from ranking_service.online.breaker import Breaker
 from ranking_service.online.pace import Pace
 from ranking_service.settings_sections import BreakerSettings
 
-SETTINGS = BreakerSettings(failures=3, failure_share=0.5, window_reads=10, probe_seconds=0.01)
+SETTINGS = BreakerSettings(
+    failures=3, failure_share=0.5, window_reads=10, failing_seconds=0.0, probe_seconds=0.01
+)
 
 
 def after(reads: Sequence[bool], settings: BreakerSettings = SETTINGS) -> Breaker:
@@ -52,6 +55,23 @@ def test_it_is_open_exactly_if_one_of_the_rules_has_held(reads: list[bool]) -> N
         return reads[until - 1] and (in_a_row or sum(last) >= 0.5 * SETTINGS.window_reads)
 
     assert after(reads).is_open == any(held(until) for until in range(1, len(reads) + 1))
+
+
+def test_reads_that_fail_together_in_a_pause_do_not_open_it_but_an_outage_does() -> None:
+    now = [100.0]
+    breaker = Breaker(replace(SETTINGS, failing_seconds=0.1), clock=lambda: now[0])
+    for _ in range(4):
+        breaker.failed("a pause")
+    assert not breaker.is_open
+    for _ in range(10):
+        breaker.succeeded()
+    now[0] += 5
+    for _ in range(4):
+        breaker.failed("a second pause, long after the first")
+    assert not breaker.is_open
+    now[0] += 0.11
+    breaker.failed("an outage")
+    assert breaker.is_open
 
 
 def test_while_open_further_failures_do_not_open_it_again() -> None:

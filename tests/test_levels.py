@@ -332,6 +332,8 @@ def test_while_the_breaker_is_open_answers_cost_no_waiting(play: Callable[..., N
         await stage.rank("ann")
         for _ in range(5):
             stage.reader.breaker.failed("made up")
+        await asyncio.sleep(stage.ranker.settings.breaker.failing_seconds)
+        stage.reader.breaker.failed("made up")
         link: Any = stage.reader.link
         before = link.counts.reads
         ranking = await stage.rank("ann")

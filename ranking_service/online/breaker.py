@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -24,8 +25,9 @@ class Breaker:
     """How often it has opened."""
     why: str = ""
     _failures_in_a_row: int = 0
-    _last: deque[bool] = field(default_factory=deque)
-    """True for each of the last reads that failed."""
+    clock: Callable[[], float] = time.monotonic
+    _last: deque[float | None] = field(default_factory=deque)
+    """Of the last reads: when they failed, None where they did not."""
 
     def check(self) -> None:
         """Raises OnlineStoreError while open."""
@@ -34,16 +36,21 @@ class Breaker:
 
     def succeeded(self) -> None:
         self._failures_in_a_row = 0
-        self._remember(failed=False)
+        self._remember(None)
 
     def failed(self, why: str) -> None:
-        """Opens when enough reads failed."""
+        """Opens when enough reads failed, and not all of them at the same moment: a pause is not an outage."""
+        now = self.clock()
         self._failures_in_a_row += 1
-        self._remember(failed=True)
-        share = sum(self._last) / self.settings.window_reads
-        if self.is_open or (
-            self._failures_in_a_row < self.settings.failures and share < self.settings.failure_share
-        ):
+        self._remember(now)
+        if self.is_open:
+            return
+        failures = [at for at in self._last if at is not None]
+        row = failures[-self._failures_in_a_row :]
+        lasting = now - self.settings.failing_seconds
+        in_a_row = self._failures_in_a_row >= self.settings.failures and row[0] <= lasting
+        often = len(failures) >= self.settings.failure_share * self.settings.window_reads
+        if not in_a_row and not (often and failures[0] <= lasting):
             return
         self.is_open, self.why = True, why
         self.opened += 1
@@ -65,7 +72,7 @@ class Breaker:
             self._last.clear()
             logger.warning("circuit breaker closed: the feature store answers again")
 
-    def _remember(self, *, failed: bool) -> None:
-        self._last.append(failed)
+    def _remember(self, failed_at: float | None) -> None:
+        self._last.append(failed_at)
         while len(self._last) > self.settings.window_reads:
             self._last.popleft()
