@@ -63,7 +63,7 @@ def serve(
 
     from feature_repo.errors import SettingError
     from feature_repo.workspace import Workspace
-    from ranking_service.server.logs import start_logging
+    from ranking_service.server.logs import logging_as
     from ranking_service.server.supervisor import Supervisor
     from ranking_service.server.task import ServeTask
     from ranking_service.settings import SETTINGS_FILE, read_settings
@@ -77,10 +77,12 @@ def serve(
     chosen = read_settings(settings or (beside if beside.exists() else None))
     if shadow:
         chosen = replace(chosen, shadow=replace(chosen.shadow, bundle=shadow))
-    start_logging(chosen.logging)
     folder = None if no_log else log or workspace.serving_log
     task = ServeTask(redis_url, chosen, bundle, folder, host, port)
-    counts = asyncio.run(_run(Supervisor(task, workers, _tell)))  # before any print: our reader may be gone
+    with logging_as(chosen.logging):
+        counts = asyncio.run(
+            _run(Supervisor(task, workers, _tell))
+        )  # before any print: our reader may be gone
     click.echo("stopped")
     if counts:
         added = {name: sum(one[name] for one in counts) for name in ("written", "dropped", "unsampled")}

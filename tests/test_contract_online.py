@@ -179,13 +179,13 @@ def test_a_missing_row_is_not_found_and_a_null_is_a_null(filled: Project) -> Non
 def test_a_row_past_its_ttl_is_outside_its_maximum_age(project: Project) -> None:
     old = view("old", [USER], source("unused.parquet"), {"age": Int32}, ttl=timedelta(hours=1))
     project.apply(USER, old)
-    project.write_online("old", {"user_id": [1, 2], "age": [3, 4], "event_timestamp": stamps(0.9, 1.1)})
+    project.write_online("old", {"user_id": [1, 2], "age": [3, 4], "event_timestamp": stamps(0.5, 1.1)})
     response = project.ask(["old:age"], [{"user_id": 1}, {"user_id": 2}])
     if project.side is STOCK:
         pytest.xfail("the stock store ignores a view's ttl online (wrong behaviour 2)")
     assert response.to_dict()["age"] == [3, None]
     assert statuses(response, "age") == ["PRESENT", "OUTSIDE_MAX_AGE"]
-    assert event_times(response, "age") == [NOW - timedelta(hours=0.9), NOW - timedelta(hours=1.1)]
+    assert event_times(response, "age") == [NOW - timedelta(hours=0.5), NOW - timedelta(hours=1.1)]
 
 
 @pytest.mark.parametrize("ttl", [None, timedelta(0)], ids=str)

@@ -21,7 +21,7 @@ from ranking_service.settings_sections import AdmissionSettings
 DECREASE = 0.9
 LEAST_RETRY_SECONDS = 0.005
 WAITED_SHARE = 0.5
-"""Of a caller's time may be expected to go by before its turn: the rest is for the work, and for what was not expected."""
+"""Of a caller's time may be expected to go by before its turn; the rest is for the work and for surprises."""
 
 
 @dataclass

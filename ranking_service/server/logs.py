@@ -6,7 +6,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -66,6 +67,19 @@ def start_logging(settings: LoggingSettings) -> None:
     write_to(sys.stderr, settings)
 
 
+@contextmanager
+def logging_as(settings: LoggingSettings) -> Iterator[None]:
+    """The same for as long as the block runs."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    start_logging(settings)
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 @dataclass
 class RequestLines:
     """A line for each request that failed, was degraded or slow; of each kind only so many a second.
@@ -114,7 +128,7 @@ class RequestLines:
             "caller": caller,
             "model": response.model,
             "bundle": response.bundle_version,
-            "level": response.level,
+            "answer_level": response.level,
             "micros": {name.name: value for name, value in response.micros.ListFields()},
         }
         if response.level > 0:
