@@ -90,7 +90,7 @@ def _rankings(workspace: Workspace, address: str) -> None:
         _verb(
             f"Ranking: 500 candidates for {user}, an hour after the newest snapshot",
             *("rank", "--user", user, "--address", address, "--surface", surface),
-            *("--at", _iso(at), "--limit", "5", "--explain"),
+            *("--at", _iso(at), "--limit", "2", "--explain"),
         )
 
 
