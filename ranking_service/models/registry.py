@@ -177,6 +177,8 @@ class Registry:
             found: list[fs.FileInfo] = self.filesystem.get_file_info(
                 fs.FileSelector(place, allow_not_found=True)
             )
+        except FileNotFoundError:  # it was made between pyarrow's two looks
+            return []
         except OSError as error:
             raise BundleStoreError(f"{self.where} cannot be read: {error}") from error
         return found
