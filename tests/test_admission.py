@@ -346,3 +346,17 @@ def test_the_limit_begins_between_its_bounds(least: int) -> None:
     assert Admission(AdmissionSettings(least=least, most=64)).limit == 8
     assert Admission(AdmissionSettings(least=least, most=4)).limit == 4
     assert Admission(AdmissionSettings(least=20, most=64)).limit == 20
+
+
+def test_what_comes_too_late_beside_others_is_refused_but_alone_it_is_tried() -> None:
+    async def story() -> None:
+        visitors = Visitors(of(4))
+        visitors.admission.work.took(1.0, 1)
+        await visitors.visit("alone", deadline=soon(1.0))
+        assert visitors.working == ["alone"]
+        await visitors.visit("late", deadline=soon(1.9))
+        assert await visitors.outcome("late") == "refused"
+        await visitors.visit("in time", deadline=soon(2.5))
+        assert visitors.working == ["alone", "in time"]
+
+    run(story)

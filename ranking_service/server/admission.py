@@ -20,6 +20,8 @@ from ranking_service.settings_sections import AdmissionSettings
 
 DECREASE = 0.9
 LEAST_RETRY_SECONDS = 0.005
+SPARE = 2.0
+"""So many times the usual work's time must be left: work on what comes too late is lost for all."""
 WAITED_SHARE = 0.5
 """Of a caller's time may be expected to go by before its turn; the rest is for the work and for surprises."""
 
@@ -36,6 +38,8 @@ class Admission:
     refused: int = 0
     pace: Pace = field(default_factory=Pace)
     """Seconds between two answers while there is work."""
+    work: Pace = field(default_factory=Pace)
+    """Seconds that a request is worked on, beside the others."""
     _interactive: deque[asyncio.Future[None]] = field(default_factory=deque)
     _prefetch: deque[asyncio.Future[None]] = field(default_factory=deque)
     _lowered_at: float = 0.0
@@ -55,6 +59,9 @@ class Admission:
 
         Raises OverloadedError that says when to try again, TooLateError.
         """
+        needed = self.work.expected(1)
+        if self.in_flight and deadline - time.monotonic() < SPARE * needed:
+            self._refuse("too little of the caller's time is left", needed)
         if self._has_room(is_prefetch):
             self._take(is_prefetch)
         else:
@@ -135,6 +142,7 @@ class Admission:
         if self.in_flight:
             self.pace.took(now - max(self._last_end, began), 1)
         self._last_end = now
+        self.work.took(now - began, 1)
         if now - began > self.settings.target_seconds:
             if now - self._lowered_at > now - began:
                 self.limit = max(float(self.settings.least), self.limit * DECREASE)
