@@ -9,7 +9,6 @@ import numpy as np
 
 from feature_repo.errors import OnlineStoreError
 from materialization.data_plane.online.link import PING
-from materialization.data_plane.online.threaded import ThreadedLink
 from ranking_service.contract import Contract
 from ranking_service.online.blocks import BlockPlan
 from ranking_service.online.breaker import Breaker
@@ -17,6 +16,7 @@ from ranking_service.online.degrade import degraded_views
 from ranking_service.online.fetched import EntityRows, Fetched
 from ranking_service.online.packed_reader import KINDS
 from ranking_service.online.stock_redis_reader import StockRedisReader
+from ranking_service.online.threads import StoreThreads
 from ranking_service.settings import ServiceSettings
 
 
@@ -25,7 +25,7 @@ class StockReader:
     """Belongs to one event loop."""
 
     rows: StockRedisReader
-    threads: ThreadedLink
+    threads: StoreThreads
     plans: tuple[BlockPlan, ...]
     """The user's views, the items', the pairs'."""
     breaker: Breaker
@@ -36,7 +36,7 @@ class StockReader:
             BlockPlan(contract, tuple(view for view in contract.views if set(view.join_keys) == kind))
             for kind in KINDS
         )
-        threads = ThreadedLink(rows.link, rows.link.address)
+        threads = StoreThreads(rows.link.address)
         return cls(rows, threads, tuple(plans), Breaker(settings.breaker))
 
     async def fetch(self, user_id: str, item_ids: Sequence[str], *, at: float, seconds: float) -> Fetched:
@@ -65,7 +65,7 @@ class StockReader:
         return []
 
     async def close(self) -> None:
-        await self.threads.close()
+        self.threads.close()
         self.rows.link.close()
 
     def _unread(self, candidates: int, reason: str) -> Fetched:

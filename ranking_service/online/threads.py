@@ -1,42 +1,31 @@
-"""A blocking link for an event loop: every read in a thread, within a deadline."""
+"""Blocking calls for an event loop: each in a thread, within a deadline."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from feature_repo.errors import OnlineStoreError
-from materialization.data_plane.online.link import HashRead, Link, Reply
 
 T = TypeVar("T")
 
 
 @dataclass
-class ThreadedLink:
-    """For clients that know no event loop."""
+class StoreThreads:
+    """Belongs to one event loop. The calls must end by timeouts of their own: a thread cannot be stopped."""
 
-    link: Link
     address: str
+    """Of the store, for messages."""
     threads: int = 8
-    """Reads at once; a further one waits within its deadline."""
+    """Calls at once; a further one waits within its deadline."""
     _busy: int = 0
     _pool: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.threads, "redis")
-
-    async def read(
-        self, strings: Sequence[bytes], hashes: Sequence[HashRead], *, seconds: float
-    ) -> list[Reply]:
-        """As the link's own. Raises OnlineStoreError after `seconds`; the thread ends by the link's timeouts."""
-        return await self.call(lambda: self.link.read(strings, hashes), seconds=seconds)
-
-    async def fields(self, key: bytes, *, seconds: float) -> dict[bytes, bytes]:
-        """All of one hash. Raises OnlineStoreError."""
-        return await self.call(lambda: self.link.fields(key), seconds=seconds)
 
     async def call(self, action: Callable[[], T], *, seconds: float) -> T:
         """Its result. Raises OnlineStoreError after `seconds`, or at once where all threads have been given up on."""
@@ -50,8 +39,8 @@ class ThreadedLink:
             raise OnlineStoreError(f"Redis at {self.address} did not answer within {seconds * 1e3:.0f} ms")
         return asked.result()
 
-    async def close(self) -> None:
-        """Reads under way end by themselves."""
+    def close(self) -> None:
+        """Calls under way end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _ended(self, future: asyncio.Future[T]) -> None:
