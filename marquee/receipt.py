@@ -113,7 +113,8 @@ def _show(one: Receipt, features: int | None) -> None:
 
 
 def _item_table(item: ItemReceipt, features: int | None) -> object:
-    from rich.table import Table
+    from rich import box
+    from rich.table import Column, Table
     from rich.text import Text
 
     score = "without the model" if item.score is None else f"score {item.score:.6g}"
@@ -123,13 +124,16 @@ def _item_table(item: ItemReceipt, features: int | None) -> object:
     if not item.is_returned:
         title += "; not returned"
     table = Table(
-        "feature",
+        Column("feature", overflow="fold"),  # whole: it is what one searches for
         "raw",
         "default",
         "model saw",
         "age",
         "origin",
         "effect",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
         title=Text(title),
         title_justify="left",
     )
