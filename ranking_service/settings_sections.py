@@ -101,6 +101,9 @@ class AdmissionSettings:
     """Answers slower than this lower the limit, faster ones raise it."""
     queue: int = field(default=16, metadata=FROM_ZERO)
     """Requests that may wait for their turn; further ones are refused at once."""
+    backlog: int = 16
+    """Calls that may wait until this worker has time to look at them at all. From half of it on, gRPC itself drops
+    some, beyond it all: the caller sees CANCELLED without a word, at a third of the price of a refusal."""
     prefetch_share: float = field(default=0.5, metadata=SHARE)
     """Share of the limit that prefetch requests may hold."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +19,17 @@ from scripted_server import Client, connected
 
 from feature_repo.errors import RequestError
 from materialization.private_redis import private_redis
-from ranking_service.client import AuthenticationError, ClientSecurity, OverloadedError, RankRequest
+from ranking_service.client import (
+    AuthenticationError,
+    ClientSecurity,
+    OverloadedError,
+    RankingClient,
+    RankRequest,
+    RetryPolicy,
+)
 from ranking_service.server.server import RankingServer
 from ranking_service.settings import ServiceSettings
-from ranking_service.settings_sections import RedisSettings, SecuritySettings
+from ranking_service.settings_sections import AdmissionSettings, RedisSettings, SecuritySettings
 
 SETTINGS = ServiceSettings(candidate_limit=50, redis=RedisSettings(1.0, 1.0))
 TOKEN = "web-token-0123456789"
@@ -155,3 +165,40 @@ def test_a_client_past_its_rate_is_told_when_to_come_back(
             client.rank(**ann)
     assert caught.value.retry_after is not None
     assert caught.value.retry_after > 0
+
+
+def test_calls_beyond_the_backlog_of_a_standing_worker_are_dropped_at_once(online_world: OnlineWorld) -> None:
+    """Who waits within the backlog is answered when the worker moves again."""
+    stands, moves = threading.Event(), threading.Event()
+    settings = replace(SETTINGS, admission=AdmissionSettings(backlog=4))
+    server = RankingServer.start(online_world.bundle, redis_url=online_world.redis_url, settings=settings)
+
+    def stand_still() -> None:
+        stands.set()
+        moves.wait(20)
+
+    def call(_: int) -> str:
+        try:
+            client.rank(user_id="ann", candidate_ids=["item 1"], timeout=15)
+        except OverloadedError as error:
+            return str(error)
+        return "answered"
+
+    try:
+        with (
+            RankingClient.connect(server.address, retry=RetryPolicy(attempts=1)) as client,
+            ThreadPoolExecutor(20) as callers,
+        ):
+            client.rank(user_id="ann", candidate_ids=["item 1"], timeout=15)
+            server.loop.call_soon_threadsafe(stand_still)
+            stands.wait(10)
+            calls = [callers.submit(call, number) for number in range(20)]
+            dropped = [future.result() for future in itertools.islice(as_completed(calls, 10), 15)]
+            moves.set()
+            rest = [future.result() for future in calls if "unread" not in future.result()]
+    finally:
+        moves.set()
+        server.stop()
+    assert all("dropped the call unread" in answer for answer in dropped)
+    assert rest
+    assert set(rest) == {"answered"}

@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 PUSHBACK = "grpc-retry-pushback-ms"
+DROPPED = "CANCELLED"
+"""All that gRPC says of a call that a server dropped unread; calls that end on this side have other words."""
 CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -108,6 +110,12 @@ def typed(
             return UnavailableError(f"{said}; {hint}", retry_after=retry_after)
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" not in details:
             return OverloadedError(f"{said}; ask less often", code=code.name, retry_after=retry_after)
+        case grpc.StatusCode.CANCELLED if details == DROPPED:
+            return OverloadedError(
+                f"{address} dropped the call unread: far more calls come than it can look at; ask less often",
+                code=code.name,
+                retry_after=retry_after,
+            )
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return AuthenticationError(f"{said}; give the token or certificate it asks for", code=code.name)
         case grpc.StatusCode.UNIMPLEMENTED:

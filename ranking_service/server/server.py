@@ -25,7 +25,7 @@ from ranking_service.models.trial import Trial
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.start_up import open_ranker
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
-from ranking_service.server.admission import Admission
+from ranking_service.server.admission import Admission, backlog_limits
 from ranking_service.server.door import Door
 from ranking_service.server.feast_api import add_feast_api
 from ranking_service.server.reporting import Reporting
@@ -98,6 +98,7 @@ class LoopServer:
         models = ServedModels(rankers)
         try:
             options = [("grpc.so_reuseport", int(place.shares_port)), *door.options]
+            options += backlog_limits(settings.admission)
             server = grpc.aio.server(options=options, interceptors=door.interceptors)
             bound = door.bind(server, place.host, place.port)
             if place.socket is not None:

@@ -34,7 +34,7 @@ BUSY_MILLIS = 10.0
 @click.option("--only", help="Run these scenarios only: NAME,NAME ...")
 @click.option("--list", "listing", is_flag=True, help="Tell the scenarios and run none.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
-@click.option("--candidates", default=200, show_default=True, help="Of each request.")
+@click.option("--candidates", default=500, show_default=True, help="Of each request.")
 @click.option("--rate", default=0.0, help="Calls per second. [default: 60 % of the measured capacity]")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep what the servers said in this folder.")
 def main(

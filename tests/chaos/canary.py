@@ -63,7 +63,7 @@ class CanaryWorld:
 
     users: int = 100
     items: int = 1_000
-    trees: int = 100
+    trees: int = 300
     written_at: float = field(default_factory=lambda: time.time() - 3_600.0)
     """Event time of version 0 of every row, Unix seconds."""
 

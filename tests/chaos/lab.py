@@ -53,13 +53,13 @@ class Lab:
     world: CanaryWorld
     bundle: Path
     folder: Path
-    candidates: int = 200
+    candidates: int = 500
     rate: float = 0.0
     """Calls per second instead of 60 % of capacity; 0 measures."""
 
     @classmethod
     def open(
-        cls, folder: Path, world: CanaryWorld | None = None, *, candidates: int = 200, rate: float = 0.0
+        cls, folder: Path, world: CanaryWorld | None = None, *, candidates: int = 500, rate: float = 0.0
     ) -> Lab:
         """Trains and publishes the world's model."""
         world = world or CanaryWorld()

@@ -21,7 +21,8 @@ from .canary import CanaryWorld
 METHOD = "/marquee.ranking.v1.RankingService/Rank"
 START_SECONDS = 3.0
 """A new process takes this long at most to import and to prepare its requests; the load begins then."""
-CHANNELS = 4
+CHANNELS = 16
+"""So many callers' connections spread evenly enough over a server's workers."""
 OWN_CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500))
 """A channel with a connection of its own, which it tries anew at least twice a second."""
 CANCEL_WITHIN = 0.03
@@ -34,7 +35,7 @@ class Plan:
 
     rates: tuple[tuple[float, float], ...]
     """(seconds, calls per second), one after the other; sent at random instants of that mean rate."""
-    candidates: int = 200
+    candidates: int = 500
     deadlines: tuple[float, ...] = (0.1,)
     """Seconds; each call draws one."""
     time_offsets: tuple[float | None, ...] = (None,)
