@@ -26,8 +26,8 @@ def first_column(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def slate(served: Sequence[float], right: Sequence[float], outcome: Sequence[float] | None = None) -> Slate:
-    columns = [np.array(values, np.float32)[:, None] for values in (served, right)]
-    return Slate(*columns, np.array(outcome or [UNKNOWN] * len(served)))
+    matrices = (np.array(values, np.float32)[:, None] for values in (served, right))
+    return Slate(next(matrices), next(matrices), np.array(outcome or [UNKNOWN] * len(served)))
 
 
 def test_an_untouched_ranking_has_no_effect() -> None:
