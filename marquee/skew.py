@@ -57,9 +57,10 @@ def check(
 
     from feature_repo.workspace import Workspace
     from materialization.progress import spoken
-    from skew_checks.check import check as run
+    from skew_checks.check import verdict_of as run
     from skew_checks.report import render, write
-    from skew_checks.verdict import Minimum, Window
+    from skew_checks.result_parts import Window
+    from skew_checks.verdict import Minimum
 
     workspace = Workspace.from_environment()
     with spoken(console) as step:

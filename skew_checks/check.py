@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import islice
 
 import numpy as np
@@ -16,12 +17,16 @@ from ranking_service import bundle as bundles
 from ranking_service.bundle import Bundle
 from ranking_service.models.registry import Registry, registry_of
 from ranking_service.transform_code import WAY_OUT, changed_transforms
+from skew_checks.early_report import report_of
 from skew_checks.evidence import Evidence, plain_value
 from skew_checks.hints import model_hint, stored_hint
 from skew_checks.replay import declared_differences, replay
+from skew_checks.result import SkewReport
+from skew_checks.result_parts import Window
 from skew_checks.served import Log, read_log
 from skew_checks.tally import Count, Subject, Tally
-from skew_checks.verdict import ChangedTransform, Example, Finding, Kind, Minimum, Verdict, Window
+from skew_checks.thresholds import Thresholds
+from skew_checks.verdict import ChangedTransform, Example, Finding, Kind, Minimum, Verdict
 
 EXAMPLES = 3
 CLOCK_STEP, CLOCK_ROOM, CLOCK_FARTHEST = 900.0, 60.0, 14 * 3600.0
@@ -29,6 +34,21 @@ CLOCK_STEP, CLOCK_ROOM, CLOCK_FARTHEST = 900.0, 60.0, 14 * 3600.0
 
 
 def check(
+    workspace: Workspace,
+    window: Window,
+    *,
+    thresholds: Thresholds | None = None,
+    now: datetime | None = None,
+    step: Callable[[str], None] = lambda _sentence: None,
+) -> SkewReport:
+    """As `verdict_of`, for pages, formats and gates."""
+    wanted = thresholds or Thresholds()
+    minimum = Minimum(wanted.min_requests, wanted.min_rows)
+    verdict = verdict_of(workspace, window, minimum=minimum, step=step)
+    return report_of(verdict, wanted, now=now or datetime.now(UTC))
+
+
+def verdict_of(
     workspace: Workspace,
     window: Window,
     *,

@@ -19,7 +19,7 @@ from feature_repo.errors import EventDataError
 from ranking_service.serving_log.crashes import crashed_writers
 from ranking_service.serving_log.places import ClosedSegment, closed_segments
 from ranking_service.serving_log.tables import MODEL_PREFIX
-from skew_checks.verdict import Window
+from skew_checks.result_parts import Window
 
 COMPLETE = 0
 """Level of an answer made from the features as stored; others replace values on purpose."""

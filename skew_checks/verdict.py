@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
+
+from skew_checks.result_parts import Window
 
 
 class Outcome(IntEnum):
@@ -22,16 +23,6 @@ class Kind(StrEnum):
 
     RAW = "raw"
     MODEL = "model"
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which requests to judge, by their own time in [start, end)."""
-
-    start: datetime | None = None
-    end: datetime | None = None
-    sample: int | None = None
-    """At most that many requests, chosen by a hash of their ids; all when None."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from ranking_service.contract import Contract, Field
 from ranking_service.models.registry import Registry
 from ranking_service.online.request import RankRequest
 from skew_checks import report
-from skew_checks.verdict import ChangedTransform, Example, Finding, Kind, Minimum, Verdict, Window
+from skew_checks.result_parts import Window
+from skew_checks.verdict import ChangedTransform, Example, Finding, Kind, Minimum, Verdict
 
 
 @pytest.fixture

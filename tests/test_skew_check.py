@@ -55,11 +55,12 @@ from ranking_service.settings import ServiceSettings
 from ranking_service.settings_sections import BudgetSettings, RedisSettings
 from ranking_service.training.labelled import Split
 from ranking_service.training.train import Recipe, train
-from skew_checks.check import check
+from skew_checks.check import verdict_of as check
 from skew_checks.replay import replay
 from skew_checks.report import render, write
+from skew_checks.result_parts import Window
 from skew_checks.served import read_log
-from skew_checks.verdict import Finding, Kind, Minimum, Outcome, Verdict, Window
+from skew_checks.verdict import Finding, Kind, Minimum, Outcome, Verdict
 
 HOUR = 3600.0
 COUNT, CANDIDATE_COUNT = 32, 61
