@@ -177,6 +177,36 @@ def test_a_request_in_flight_is_answered_when_the_server_is_told_to_stop(task: S
     asyncio.run(told())
 
 
+def test_under_load_a_stop_loses_no_answer_and_refuses_what_comes_later(task: ServeTask) -> None:
+    """Each ranking that was made, and so logged, was answered; the others were never begun."""
+    answered = 0
+    refused: list[tuple[bool, grpc.StatusCode]] = []
+
+    async def story(running: Running) -> None:
+        stopped = False
+
+        async def call_again_and_again() -> None:
+            nonlocal answered
+            while not running.work.done():
+                try:
+                    assert (await running.rank()).items
+                    answered += 1
+                except grpc.aio.AioRpcError as error:
+                    refused.append((stopped, error.code()))
+                    await asyncio.sleep(0.02)
+
+        callers = [asyncio.create_task(call_again_and_again()) for _ in range(8)]
+        await until(lambda: answered >= 100 or any(caller.done() for caller in callers), 60)
+        stopped = True
+        running.supervisor.stop()
+        await asyncio.gather(*callers)
+
+    counts = run(task, 2, story)
+    assert sum(count["written"] for count in counts) == answered
+    assert answered >= 100
+    assert set(refused) == {(True, grpc.StatusCode.UNAVAILABLE)}
+
+
 def test_workers_that_cannot_start_give_their_reason(task: ServeTask, tmp_path: Path) -> None:
     async def never(running: Running) -> None:
         raise AssertionError(running)

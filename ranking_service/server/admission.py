@@ -22,7 +22,7 @@ DECREASE = 0.9
 LEAST_RETRY_SECONDS = 0.005
 SPARE = 2.0
 """So many times the usual work's time must be left: work on what comes too late is lost for all."""
-WAITED_SHARE = 0.5
+WAITED_SHARE = 0.75
 """Of a caller's time may be expected to go by before its turn; the rest is for the work and for surprises."""
 
 
