@@ -4,6 +4,7 @@ MarqueeError
 ├── SettingError          a setting or environment variable has an unusable value
 ├── EventDataError        an event file is truncated, or not what it claims to be
 ├── MissingInputError     a step needs the result of an earlier step that is not there
+├── ReportError           a skew report on disk is damaged, or of a schema that is not known here
 ├── FeatureError          a feature declaration, its SQL, or a built partition is wrong
 │   └── FeatureSourceError  a file that features are read from is missing or damaged
 ├── TrainingDataError     a training set cannot be made, or would not be what it claims
@@ -33,6 +34,10 @@ class EventDataError(MarqueeError):
 
 class MissingInputError(MarqueeError):
     """A step needs the result of an earlier step; names the verb that makes it."""
+
+
+class ReportError(MarqueeError):
+    """A skew report on disk is damaged, or of a schema that is not known here; names the field."""
 
 
 class FeatureError(MarqueeError):

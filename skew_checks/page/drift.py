@@ -1,0 +1,88 @@
+"""How the population stands against training: news, kept apart from defects."""
+
+from __future__ import annotations
+
+from skew_checks.page.distribution_plot import distribution_plot
+from skew_checks.page.heat import heat_map
+from skew_checks.page.limits import Limits
+from skew_checks.page.markup import Html, breakable, tag
+from skew_checks.page.signs import cell, more, pill, row_head, section, table
+from skew_checks.page.svg import legend, line, rect
+from skew_checks.result import SkewReport
+from skew_checks.result_parts import Status
+from skew_checks.result_population import Drift, DriftTest
+from skew_checks.wording import BY_SEVERITY, clipped, count, effect_words
+
+LEAD = (
+    "The served values may all be right and still be of another population than the model was trained on. That is no "
+    "defect of serving: ask whether the world changed, a source broke, or it is time to retrain."
+)
+HEADS = [("feature", "name"), ("against", ""), ("status", ""), ("what moved most", ""), ("value", "n")]
+HEADS += [("allowed", "n"), ("q", "n"), ("counted", "n"), ("effect on the ranking", "")]
+
+
+def drift(report: SkewReport, limits: Limits) -> Html | None:
+    """None where nothing drifted, not even for want of data."""
+    found = sorted((one for one in report.drift if one.status is not Status.OK), key=_order)
+    if not found:
+        return None
+    rows = [_row(one, limits) for one in found[: limits.drift]]
+    content = tag("div", table(HEADS, rows, "Drift by feature", tall=len(rows) > 15), class_="card")
+    slices = heat_map([(one.feature, one.slices) for one in found], limits, "Drift by slice")
+    where = tag("div", tag("h4", "In which slices"), slices, class_="card") if slices else None
+    return section(
+        "drift", f"Drift ({len(found)})", LEAD, content, more(len(found) - len(rows), "features"), where
+    )
+
+
+def _order(one: Drift) -> tuple[int, float]:
+    return BY_SEVERITY[one.status], -(one.effect.harm if one.effect else 0.0)
+
+
+def _row(one: Drift, limits: Limits) -> list[Html]:
+    worst = min(one.tests, key=_by_weight, default=None)
+    figures = _figures(worst)
+    return [
+        row_head((tag("code", breakable(clipped(one.feature, limits.text))), _view(one))),
+        cell(one.against, "t"),
+        cell(pill(one.status)),
+        cell("nothing" if worst is None else worst.statistic.replace("_", " "), "t"),
+        *(cell(figure, "n") for figure in figures),
+        cell(count(one.effective_n, one.unit.value, one.unit.value), "n"),
+        cell("" if one.effect is None else effect_words(one.effect), "w"),
+    ]  # fmt: skip
+
+
+def _view(one: Drift) -> Html:
+    return tag("div", clipped(one.view, 80), class_="soft small")
+
+
+def _by_weight(test: DriftTest) -> tuple[int, float]:
+    """The worst status first, then the furthest beyond its tolerance."""
+    return BY_SEVERITY[test.status], -(test.value / test.tolerance if test.tolerance > 0 else test.value)
+
+
+def _figures(test: DriftTest | None) -> tuple[str, str, str]:
+    if test is None:
+        return "", "", ""
+    return f"{test.value:.4g}", f"{test.tolerance:.4g}", "" if test.q_value is None else f"{test.q_value:.2g}"
+
+
+def distributions(report: SkewReport, limits: Limits) -> Html | None:
+    """Of features that drifted or have a defect; None without any bins."""
+    binned = sorted((one for one in report.drift if one.bins is not None), key=_order)
+    plots = [
+        distribution_plot(one.feature, one.against, one.bins, limits.points)
+        for one in binned[: limits.plots]
+        if one.bins is not None
+    ]
+    if not plots:
+        return None
+    key = legend(
+        (rect(0, 1, 18, 11, "f-training"), "training"),
+        (rect(5, 1, 8, 11, "f-served"), "served"),
+        (line(0, 6, 18, 6, "l-replayed"), "replayed"),
+    )
+    lead = "Share of each bin, as frozen at training. Special bins (null, defaults, frequent values) stand first."
+    left = more(len(binned) - len(plots), "distributions")
+    return section("distributions", "Distributions", lead, key, tag("div", plots, class_="plots"), left)

@@ -1,0 +1,69 @@
+"""What is read first: the verdict in one sentence, and how much it rests on."""
+
+from __future__ import annotations
+
+from skew_checks.page.limits import Limits
+from skew_checks.page.markup import Html, breakable, tag
+from skew_checks.page.signs import pill
+from skew_checks.result import SkewReport
+from skew_checks.result_parts import Outcome, Status
+from skew_checks.wording import OUTCOME_STATUS, clipped, instant, percent, window_words
+
+MOST_DROPPED = 0.001
+"""Share of requests that the log may lose before a night counts as not enough."""
+OUTCOME_PILLS = {Outcome.INTERNAL: "The check failed"}
+
+
+def head(report: SkewReport, sections: list[tuple[str, str]], limits: Limits) -> Html:
+    """The banner with the list of what follows: (id, words)."""
+    status = OUTCOME_STATUS[report.outcome]
+    links = [tag("li", tag("a", words, href=f"#{name}")) for name, words in sections]
+    kicker = tag(
+        "div",
+        pill(status, OUTCOME_PILLS.get(report.outcome)),
+        tag("span", "Skew check"),
+        tag("span", window_words(report.window)),
+        class_="kicker",
+    )
+    inside = tag(
+        "div",
+        kicker,
+        tag("h1", clipped(report.sentence, 6 * limits.text)),
+        tag("p", _under(report, limits), class_="under"),
+        _tiles(report),
+        tag("nav", tag("ul", links), aria_label="Parts of this report"),
+    )
+    return tag("header", inside, class_=status.value)
+
+
+def _under(report: SkewReport, limits: Limits) -> list[Html | str]:
+    bundles = ", ".join(report.bundles[:4]) or "no bundle"
+    rest = f" and {len(report.bundles) - 4} more" if len(report.bundles) > 4 else ""
+    return [
+        f"Checked {instant(report.checked_at)}, exit code {report.exit_code}. Bundle: ",
+        breakable(clipped(bundles + rest, 3 * limits.text)),
+    ]
+
+
+def _tiles(report: SkewReport) -> Html:
+    volume = report.volume
+    found = f"{sum(one.status is Status.FAIL for one in report.defects)} fail"
+    warned = sum(one.status is Status.WARN for one in report.defects)
+    tiles = [
+        ("defects", f"{found}, {warned} warn" if warned else found if report.defects else "none", False),
+        ("requests judged", f"{volume.requests:,}", not volume.requests),
+        ("candidate rows", f"{volume.rows:,}", False),
+        ("features", f"{volume.features:,}", False),
+        ("values compared", f"{volume.values:,}", False),
+        ("users, items", f"{volume.users:,}, {volume.items:,}", False),
+        ("dropped by the log", percent(volume.drop_share), volume.drop_share > MOST_DROPPED),
+    ]
+    if volume.degraded:
+        tiles.append(("degraded, not judged", f"{volume.degraded:,}", False))
+    if volume.duplicates:
+        tiles.append(("duplicate log rows", f"{volume.duplicates:,}", True))
+    return tag("dl", [_tile(*tile) for tile in tiles], class_="tiles")
+
+
+def _tile(name: str, value: str, is_alarm: bool) -> Html:
+    return tag("div", tag("dt", name), tag("dd", value, class_="alarm" if is_alarm else None))
