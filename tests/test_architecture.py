@@ -31,6 +31,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "materialization/private_redis.py",
         "materialization/reconciliation.py",
         "ranking_service/bench/bare_redis.py",
+        "skew_checks/bench/redis_rows.py",
     ),
     "duckdb": (
         "materialization/bench/join_steps.py",
