@@ -51,7 +51,7 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Marquee skew report",
-        "version": SCHEMA,
+        "$id": f"urn:marquee:skew-report:{SCHEMA}",
         **schema,
         "properties": {**head, **schema["properties"]},
         "required": [*head, *schema["required"]],

@@ -1,0 +1,148 @@
+"""Nights side by side: which defects came, stayed and went, from the JSON reports that lie in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from feature_repo.errors import ReportError
+from skew_checks.cause import Cause
+from skew_checks.formats import loads
+from skew_checks.result import Defect, SkewReport
+from skew_checks.result_parts import Status
+from skew_checks.wording import BY_SEVERITY, in_utc, is_day
+
+Key = tuple[str, Cause]
+"""What makes a defect of one night the same as one of another: view and cause."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """One report and its file."""
+
+    path: Path
+    report: SkewReport
+
+    @property
+    def at(self) -> datetime:
+        """What nights are sorted by: the window's first instant, else its end, else when the check ran."""
+        return in_utc(self.report.window.start or self.report.window.end or self.report.checked_at)
+
+    @property
+    def label(self) -> str:
+        """The day; other windows than days and samples are marked, as they do not compare with the rest."""
+        window = self.report.window
+        return f"{self.at:%Y-%m-%d}" + ("" if is_day(window) and window.sample is None else "*")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that is no report, and why."""
+
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True)
+class Course:
+    """One defect over the nights."""
+
+    key: Key
+    nights: tuple[Defect | None, ...]
+    """As `History.nights`; None where it was not found."""
+
+    @property
+    def worst(self) -> Defect:
+        """By status, then by share."""
+        found = [defect for defect in self.nights if defect is not None]
+        return min(found, key=lambda one: (BY_SEVERITY[one.status], -one.rate.share))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last night has it."""
+        return self.nights[-1] is not None
+
+
+@dataclass(frozen=True)
+class History:
+    """Oldest night first."""
+
+    nights: tuple[Night, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+
+    def courses(self) -> tuple[Course, ...]:
+        """Every defect of any night: those that are open first, the worst of them first."""
+        by_night = [_by_key(night.report) for night in self.nights]
+        keys = dict.fromkeys(key for found in by_night for key in found)
+        courses = [Course(key, tuple(found.get(key) for found in by_night)) for key in keys]
+        return tuple(sorted(courses, key=_importance))
+
+    def since(self, course: Course) -> Night | None:
+        """The first night of the unbroken row that ends with the last night; None where that has it not."""
+        first = None
+        for night, defect in zip(reversed(self.nights), reversed(course.nights), strict=True):
+            if defect is None:
+                break
+            first = night
+        return first
+
+
+def read_history(folder: Path, *, nights: int | None = None) -> History:
+    """The last so many nights, all when None, from `skew-*.json` of any schema version.
+
+    A file that cannot be read is named and left out. A folder that does not exist is empty.
+    """
+    found, unreadable = [], []
+    for path in sorted(folder.glob("skew-*.json")):
+        try:
+            found.append(Night(path, loads(path.read_text(encoding="utf-8"))))
+        except (ReportError, OSError, UnicodeDecodeError) as error:
+            unreadable.append(Unreadable(path, str(error)))
+    found.sort(key=lambda night: (night.at, in_utc(night.report.checked_at)))
+    kept = found if nights is None else found[-nights:]
+    return History(tuple(kept), tuple(unreadable))
+
+
+def with_history(report: SkewReport, earlier: Iterable[SkewReport]) -> SkewReport:
+    """The report with each defect's `since` set back to where its unbroken row of nights began.
+
+    Only whole days count, the newest of `earlier` first; a day without a report, or with one that could not judge,
+    ends the row.
+    """
+    before = sorted((one for one in earlier if _comes_before(one, report)), key=_start, reverse=True)
+    return replace(report, defects=tuple(_set_back(defect, report, before) for defect in report.defects))
+
+
+def _comes_before(one: SkewReport, report: SkewReport) -> bool:
+    return is_day(one.window) and is_day(report.window) and _start(one) < _start(report)
+
+
+def _start(report: SkewReport) -> datetime:
+    assert report.window.start is not None
+    return in_utc(report.window.start)
+
+
+def _set_back(defect: Defect, report: SkewReport, before: Sequence[SkewReport]) -> Defect:
+    since, day = defect.since, report
+    for night in before:
+        same = _by_key(night).get((defect.view, defect.cause))
+        if same is None or night.window.end is None or in_utc(night.window.end) != _start(day):
+            break
+        since, day = same.since or since, night
+    return replace(defect, since=since)
+
+
+def _by_key(report: SkewReport) -> dict[Key, Defect]:
+    """Of several with one key, the worst, which comes first."""
+    found: dict[Key, Defect] = {}
+    for defect in report.defects:
+        found.setdefault((defect.view, defect.cause), defect)
+    return found
+
+
+def _importance(course: Course) -> tuple[bool, int, float, Key]:
+    worst = course.worst
+    harm = worst.effect.harm if worst.effect else worst.rate.share / 1e6
+    return not course.is_open, BY_SEVERITY.get(worst.status, BY_SEVERITY[Status.OK]), -harm, course.key
