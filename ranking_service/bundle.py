@@ -1,6 +1,7 @@
 """A model bundle: the booster and what it expects, in one folder that is whole or not there.
 
 models/<version>/model.ubj        the XGBoost model
+models/<version>/baseline.npz     how its inputs were distributed, where the trainer counted them
 models/<version>/manifest.json    the contract, the trainer's entries, a hash of every file and of itself
 
 Which of them is served, and where they are kept, is `ranking_service.models.registry`'s.
@@ -48,13 +49,19 @@ class Bundle:
 
 
 def publish(
-    models: Path, *, version: str, booster: xgboost.Booster, contract: Contract, manifest: Mapping[str, Any]
+    models: Path,
+    *,
+    version: str,
+    booster: xgboost.Booster,
+    contract: Contract,
+    manifest: Mapping[str, Any],
+    attachments: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write the bundle beside `models/<version>` and rename it into place; returns that folder.
 
-    `manifest` holds the trainer's entries (training window, metrics, baseline statistics) as JSON knows
-    them, so without NaN. Raises BundleError for a version that exists or an unusable name, and for a booster
-    that does not fit the contract.
+    `manifest` holds the trainer's entries (training window, metrics) as JSON knows them, so without NaN;
+    `attachments` are further files by name. Raises BundleError for a version that exists or an unusable name, and
+    for a booster that does not fit the contract.
     """
     _check_publishable(models, version=version, manifest=manifest)
     _check_columns(booster, contract, f"bundle {version}")
@@ -62,13 +69,15 @@ def publish(
     partial = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=models))
     try:
         model = bytes(booster.save_raw("ubj"))
-        _write(partial / MODEL_FILE, model)
+        contents = {MODEL_FILE: model, **(attachments or {})}
+        for name, written in contents.items():
+            _write(partial / name, written)
         content = {
             **manifest,
             "format": FORMAT,
             "version": version,
             "contract": contract.to_json(),
-            "files": {MODEL_FILE: _sha256(model)},
+            "files": {name: _sha256(written) for name, written in contents.items()},
         }
         content["sha256"] = _sha256(_canonical(content))
         _write(partial / MANIFEST_FILE, json.dumps(content, indent=1, allow_nan=False).encode())

@@ -82,6 +82,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/bundle.py",
         "ranking_service/online/explain.py",
         "ranking_service/training/train.py",
+        "skew_checks/distributions/classifier.py",
     ),
     "feast": (
         "feature_repo/entities.py",

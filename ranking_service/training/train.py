@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xgboost
 
+from feature_repo.columns import Ragged
 from feature_repo.errors import TrainingDataError
 from feature_repo.workspace import Workspace
 from materialization.events.store import EventStore
@@ -24,8 +25,9 @@ from ranking_service import bundle
 from ranking_service.assemble import with_transforms
 from ranking_service.compile_contract import compile_contract
 from ranking_service.contract import Contract
+from ranking_service.training.baseline.file import BASELINE_FILE, Baseline
+from ranking_service.training.baseline.learned import float_lists, learned_baseline
 from ranking_service.training.labelled import Labelled, Split, labelled_exposures
-from ranking_service.training.statistics import baseline
 from ranking_service.training_join import assemble_table, column_chunks, training_join
 
 OBJECTIVES = {"binary:logistic": "auc", "rank:ndcg": "ndcg@10"}
@@ -72,6 +74,8 @@ class TrainingSet:
     split: Split
     origin: Mapping[str, Any] = field(default_factory=lambda: {"kind": "join"})
     """Where the rows come from, for the manifest."""
+    embeddings: Mapping[str, Ragged] = field(default_factory=dict)
+    """Stored lists of numbers by name, a list per row."""
 
 
 def train(
@@ -112,6 +116,8 @@ def fit_and_publish(
     """The same for every training set, wherever its rows come from; returns the bundle's folder."""
     step(f"fitting {recipe.objective} on {len(rows.matrix):,} rows x {rows.matrix.shape[1]} features")
     booster = fit(rows, recipe)
+    step("counting what it learned from")
+    counted = _baseline(rows)
     step("publishing the bundle")
     version = f"{now:%Y%m%dT%H%M%S}-{hashlib.sha256(booster.save_raw('ubj')).hexdigest()[:8]}"
     return bundle.publish(
@@ -119,7 +125,8 @@ def fit_and_publish(
         version=version,
         booster=booster,
         contract=rows.contract,
-        manifest=_manifest(rows, recipe, label=label, booster=booster),
+        manifest=_manifest(rows, recipe, label=label, booster=booster, counted=counted),
+        attachments={BASELINE_FILE: counted.to_bytes()},
     )
 
 
@@ -131,7 +138,8 @@ def training_set(workspace: Workspace, service: str, *, label: str, split: Split
     joined = training_join(store, contract, labelled.requests)
     learned = pa.array(labelled.between(split.start, split.validate_from))
     contract = with_dictionaries(contract, joined.filter(learned))
-    return TrainingSet(labelled, contract, assemble_table(joined, contract), split)
+    matrix = assemble_table(joined, contract)
+    return TrainingSet(labelled, contract, matrix, split, embeddings=float_lists(joined, contract))
 
 
 def with_dictionaries(contract: Contract, rows: pa.Table) -> Contract:
@@ -215,16 +223,31 @@ def _quantized(
     )
 
 
-def _manifest(rows: TrainingSet, recipe: Recipe, *, label: str, booster: xgboost.Booster) -> dict[str, Any]:
-    learned = rows.labelled.between(rows.split.start, rows.split.validate_from)
+def _baseline(rows: TrainingSet) -> Baseline:
+    """Of what was learned from: neither validation nor test."""
+    learned = np.flatnonzero(rows.labelled.between(rows.split.start, rows.split.validate_from))
+    requests = rows.labelled.requests.take(pa.array(learned))
+    lists = {name: column.take(learned) for name, column in rows.embeddings.items()}
+    return learned_baseline(rows.matrix[learned], requests, rows.contract, lists)
+
+
+def _manifest(
+    rows: TrainingSet, recipe: Recipe, *, label: str, booster: xgboost.Booster, counted: Baseline
+) -> dict[str, Any]:
     return {
         "label": label,
         "origin": dict(rows.origin),
         "recipe": dataclasses.asdict(recipe),
         "split": rows.split.to_json(),
-        "rows": {"all": len(rows.matrix), "train": int(learned.sum())},
+        "rows": {"all": len(rows.matrix), "train": counted.counts.rows},
         "trees": booster.num_boosted_rounds(),
         "validation": {OBJECTIVES[recipe.objective]: float(booster.attr("best_score"))},
         "versions": {"xgboost": xgboost.__version__},
-        "statistics": baseline(rows.matrix[learned], rows.contract),
+        "baseline": {
+            "file": BASELINE_FILE,
+            "fingerprint": counted.fingerprint,
+            "users": counted.counts.users,
+            "requests": counted.counts.requests,
+            "rows": counted.counts.rows,
+        },
     }

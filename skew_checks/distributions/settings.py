@@ -18,7 +18,7 @@ def _tolerances() -> dict[str, float]:
         "inf_rate": 0.001,
         "unseen_mass": 0.02,
         "sliced_wasserstein": 0.15,
-        "domain_auc": 0.15,
+        "domain_auc": 0.65,
     }
 
 
@@ -27,7 +27,7 @@ class DriftSettings:
     """What counts as changed, and how sure one must be."""
 
     tolerances: Mapping[str, float] = field(default_factory=_tolerances)
-    """By statistic: largest value that is no news. `domain_auc` is the area under the curve beyond 0.5."""
+    """By statistic: largest value that is no news. That of `domain_auc` counts from 0.5, which is chance."""
     fail_factor: float = 3.0
     """So many tolerances fail at once; less needs `nights_to_fail` of three nights."""
     nights_to_fail: int = 2
