@@ -34,12 +34,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from online_world import OnlineWorld
 from packed_rows_values import ABSENT, ODD, as_feast, feast_values
+from prometheus_client import values as metric_values
 
 from materialization.private_redis import private_redis
 from ranking_service.compile_contract import left_out
 from ranking_service.proto.feast.serving import ServingService_pb2
 from ranking_service.proto.feast.types import Value_pb2
 from ranking_service.proto.generate import stale_outputs
+from ranking_service.server.metrics_folder import exposition
 from ranking_service.server.server import RankingServer
 from ranking_service.settings import ServiceSettings
 from ranking_service.settings_sections import FeastApiSettings, RedisSettings, SecuritySettings
@@ -274,8 +276,9 @@ def test_a_store_that_is_down_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_callers_need_a_token_where_the_server_asks_for_one(
-    online_world: OnlineWorld, tmp_path: Path
+    online_world: OnlineWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(metric_values, "ValueClass", metric_values.MutexValue)  # of this server alone
     tokens = tmp_path / "tokens"
     tokens.write_text("shop:0123456789abcdef0123456789abcdef\n")
     tokens.chmod(0o600)
@@ -294,8 +297,17 @@ def test_callers_need_a_token_where_the_server_asks_for_one(
             known = (("authorization", "Bearer 0123456789abcdef0123456789abcdef"),)
             answer = stub.GetOnlineFeatures(asked, timeout=5, metadata=known)
             assert answer.results[1].values[0].string_val == "DE"
+            asked.features.val.append("user_stats:nothing")
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.GetOnlineFeatures(asked, timeout=5, metadata=known)
+            assert refused(caught)[0] == "NOT_FOUND"
     finally:
         server.stop()
+    told = exposition(server.server.servicer.watch.metrics.registry).decode().splitlines()
+    assert 'marquee_feature_requests_total{code="OK"} 1.0' in told
+    assert 'marquee_feature_requests_total{code="NOT_FOUND"} 1.0' in told
+    assert 'marquee_caller_requests_total{caller="shop",code="OK"} 1.0' in told
+    assert "marquee_feature_request_seconds_count 2.0" in told
 
 
 def test_a_contract_knows_what_its_service_leaves_out(world: FeastApiWorld) -> None:

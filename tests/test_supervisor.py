@@ -178,7 +178,10 @@ def test_a_request_in_flight_is_answered_when_the_server_is_told_to_stop(task: S
 
 
 def test_under_load_a_stop_loses_no_answer_and_refuses_what_comes_later(task: ServeTask) -> None:
-    """Each ranking that was made, and so logged, was answered; the others were never begun."""
+    """Each ranking that was made, and so logged, was answered; the others were never begun.
+
+    gRPC cancels what waits unseen when a server stops, and refuses connections afterwards.
+    """
     answered = 0
     refused: list[tuple[bool, grpc.StatusCode]] = []
 
@@ -204,7 +207,8 @@ def test_under_load_a_stop_loses_no_answer_and_refuses_what_comes_later(task: Se
     counts = run(task, 2, story)
     assert sum(count["written"] for count in counts) == answered
     assert answered >= 100
-    assert set(refused) == {(True, grpc.StatusCode.UNAVAILABLE)}
+    assert refused
+    assert set(refused) <= {(True, grpc.StatusCode.UNAVAILABLE), (True, grpc.StatusCode.CANCELLED)}
 
 
 def test_workers_that_cannot_start_give_their_reason(task: ServeTask, tmp_path: Path) -> None:

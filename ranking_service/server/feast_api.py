@@ -16,7 +16,6 @@ from ranking_service.feast_api.query import Catalogue, Query, UnknownFeatureErro
 from ranking_service.online.packed_reader import PackedReader
 from ranking_service.online.ranker import Ranker
 from ranking_service.proto.feast.serving import ServingService_pb2 as serving
-from ranking_service.server.callers import caller
 from ranking_service.server.servicer import Servicer, pushback, said, status_of
 
 FEAST_SERVICE = serving.DESCRIPTOR.services_by_name["ServingService"].full_name
@@ -47,16 +46,20 @@ class FeastApi:
         """The serialized GetOnlineFeaturesResponse."""
         left = context.time_remaining()
         seconds = self.servicer.settings.feast_api.request_seconds if left is None else left
-        limiter = self.servicer.limiter
+        began, watch = time.monotonic(), self.servicer.watch
+        call, limiter = watch.call(context), self.servicer.limiter
         try:
             if limiter is not None:
-                limiter.check(caller(context))
-            return await self.answer(message, deadline=time.monotonic() + float(seconds))
+                limiter.check(call.caller)
+            answer = await self.answer(message, deadline=began + float(seconds))
         except MarqueeError as error:
             unknown = isinstance(error, UnknownFeatureError)
             status = grpc.StatusCode.NOT_FOUND if unknown else status_of(error)
+            watch.features_read(status.name, said(error), call, seconds=time.monotonic() - began)
             await context.abort(status, said(error), trailing_metadata=pushback(error))
             raise
+        watch.features_read("OK", "", call, seconds=time.monotonic() - began)
+        return answer
 
     async def get_info(self, message: Any, context: grpc.aio.ServicerContext) -> bytes:  # noqa: ARG002
         """The version of Feast whose API this is."""

@@ -51,6 +51,10 @@ class ServerMetrics:
         by_model, by_view = ("model",), ("model", "view")
         self.requests = counter("requests", "Requests.", ("model", "priority", "code", "level"))
         self.by_caller = counter("caller_requests", "Requests by token.", ("caller", "code"))
+        self.feature_reads = counter("feature_requests", "Requests of Feast's serving API.", ("code",))
+        self.feature_seconds = histogram(
+            "feature_request_seconds", "Server time of Feast's serving API.", (), REQUEST_SECONDS
+        )
         self.seconds = histogram("request_seconds", "Server time.", ("model", "level"), REQUEST_SECONDS)
         stage = ("model", "level", "stage")
         self.stages = histogram("stage_seconds", "Server time by stage.", stage, STAGE_SECONDS)
@@ -109,6 +113,13 @@ class ServerMetrics:
     def refused(self, code: str, *, model: str = "", priority: int = 0, caller: str = ANONYMOUS) -> None:
         """A request was refused with this gRPC code, such as "INVALID_ARGUMENT"."""
         self._count(model if model in self.models else UNKNOWN_MODEL, priority, code, "", caller)
+
+    def features_read(self, code: str, *, seconds: float, caller: str = ANONYMOUS) -> None:
+        """A request of Feast's serving API ended with this gRPC code."""
+        self._child(self.feature_reads, code).inc()
+        self.feature_seconds.observe(seconds)
+        if caller != ANONYMOUS:
+            self._child(self.by_caller, caller, code).inc()
 
     def read_redis(self, seconds: float, outcome: str) -> None:
         """A round trip for a request; `outcome` is "ok", "late" or "failed"."""

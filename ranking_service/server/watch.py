@@ -65,6 +65,13 @@ class Watch:
             now = self.clock()
             self.traces.refused(code, problem, metadata=call.metadata, began=now - seconds, ended=now)
 
+    def features_read(self, code: str, problem: str, call: Call, *, seconds: float) -> None:
+        """A request of Feast's serving API ended with this gRPC code; `problem` is empty where it is "OK"."""
+        named = label(call.caller)
+        self.metrics.features_read(code, seconds=seconds, caller=named)
+        if problem:
+            self.lines.refused(code, problem, request_id="", seconds=seconds, caller=named)
+
     def left(self, message: Any, call: Call) -> None:
         """The caller no longer waits."""
         named = label(call.caller)
