@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import click
 
+from marquee.features_against_log import SAMPLE
 from marquee.lazy import LazyGroup, Verb
 from marquee.terminal import INSTANT, INTERVAL, check_range, console
 
@@ -48,17 +49,50 @@ VIEW = ViewName()
 
 
 @click.command()
-def check() -> int:
+@click.option(
+    "--against-log",
+    is_flag=True,
+    help="Also build what changed, aside, and compare it with what was served.",
+)
+@click.option(
+    "--from", "start", type=INSTANT, help="First instant of the log to look at [default: its first]"
+)
+@click.option("--to", "end", type=INSTANT, help="Before this instant [default: after its last]")
+@click.option(
+    "--sample",
+    default=SAMPLE,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Most requests, chosen by hash.",
+)
+@click.option("--every", type=INTERVAL, default="6h", show_default=True, help="Step of the build aside.")
+def check(
+    against_log: bool, start: datetime | None, end: datetime | None, sample: int, every: timedelta
+) -> int:
     """Find what is wrong with the declarations, and which trained models a change would break.
 
-    Exit code 0 if nothing is wrong, 1 otherwise; warnings alone are 0.
+    With --against-log: what the declarations and SQL as they are now would have given for requests of the serving
+    log, feature by feature, and what that does to the ranking. Use it on a changed view before it is applied, and
+    after a backfill, to see that the rebuilt history is the one that was served.
+
+    Exit code 0 if nothing is wrong, 1 otherwise; warnings alone are 0. With --against-log, where the declarations
+    are right: that of `marquee skew check` (0 the same, 1 warnings, 2 different, 3 not enough requests).
     """
+    check_range(start, end)
+
     from feature_repo.workspace import Workspace
     from ranking_service.declaration_check import check_declarations, render
 
     problems = check_declarations(Workspace.from_environment())
     console.print(render(problems))
-    return int(any(problem.is_error for problem in problems))
+    if any(problem.is_error for problem in problems):
+        return 1
+    if not against_log:
+        return 0
+
+    from marquee.features_against_log import run
+
+    return run(start, end, sample=sample, every=every)
 
 
 @click.command()

@@ -1,0 +1,86 @@
+"""What changed features would have been for the requests that were served: the skew check on features built aside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from feature_repo.errors import MissingInputError
+from feature_repo.workspace import Workspace
+from materialization import feast_store
+from materialization.declared import batch_views
+from materialization.feature_build.build import build_features, default_range
+from materialization.progress import Report, silent
+from skew_checks.check import check
+from skew_checks.result import SkewReport
+from skew_checks.result_parts import Window
+
+PREFIX = ".against-log-"
+
+
+@dataclass(frozen=True)
+class AgainstLog:
+    """What the declarations and SQL as they stand now make of the requests that were served."""
+
+    rebuilt: dict[str, int]
+    """Snapshots that had to be computed anew, by view: its SQL, declaration or events changed since they were built."""
+    report: SkewReport
+    """With "offline" as now declared, and "served" as it was."""
+
+
+def check_against_log(
+    workspace: Workspace,
+    window: Window,
+    *,
+    every: timedelta = timedelta(hours=6),
+    report: Report = silent,
+    step: Callable[[str], None] = lambda _sentence: None,
+) -> AgainstLog:
+    """Build what changed aside, and replay the window's requests on it. Leaves the workspace as it was.
+
+    Raises MissingInputError without a serving log or events, and whatever the build or the check raises.
+    """
+    if not workspace.serving_log.is_dir():
+        raise MissingInputError(
+            f"{workspace.serving_log} is not there, so nothing was served to check against; run `marquee serve`"
+        )
+    with aside(workspace) as copy:
+        first, last = default_range(copy)
+        if window.start is not None:
+            longest = max((view.view.ttl for view in batch_views() if view.view.ttl), default=timedelta())
+            first = max(
+                first, window.start.replace(minute=0, second=0, microsecond=0, hour=0) - longest - every
+            )
+        summary = build_features(copy, start=first, end=last, every=every, report=report)
+        step("registering the declarations aside")
+        feast_store.apply_definitions(copy)
+        found = check(copy, window, step=step)
+    rebuilt = {name: view.written for name, view in summary.views.items() if view.written}
+    return AgainstLog(rebuilt, found)
+
+
+@contextmanager
+def aside(workspace: Workspace) -> Iterator[Workspace]:
+    """A workspace with the same events, models, log and built features, gone afterwards with all that is built in it.
+
+    Built files are linked, not copied: a build replaces files and never writes into one.
+    """
+    workspace.home.mkdir(parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=workspace.home))
+    try:
+        copy = Workspace(home)
+        for name in ("events", "models", "serving_log"):
+            (home / name).symlink_to(workspace.home / name, target_is_directory=True)
+        if workspace.features.is_dir():
+            shutil.copytree(workspace.features, copy.features, copy_function=os.link)
+        if workspace.registry.exists():
+            shutil.copy2(workspace.registry, copy.registry)
+        yield copy
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
