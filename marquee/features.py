@@ -65,10 +65,7 @@ VIEW = ViewName()
     type=click.IntRange(min=1),
     help="Most requests, chosen by hash.",
 )
-@click.option("--every", type=INTERVAL, default="6h", show_default=True, help="Step of the build aside.")
-def check(
-    against_log: bool, start: datetime | None, end: datetime | None, sample: int, every: timedelta
-) -> int:
+def check(against_log: bool, start: datetime | None, end: datetime | None, sample: int) -> int:
     """Find what is wrong with the declarations, and which trained models a change would break.
 
     With --against-log: what the declarations and SQL as they are now would have given for requests of the serving
@@ -92,7 +89,7 @@ def check(
 
     from marquee.features_against_log import run
 
-    return run(start, end, sample=sample, every=every)
+    return run(start, end, sample=sample)
 
 
 @click.command()

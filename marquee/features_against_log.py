@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from marquee.terminal import console
 
 SAMPLE = 500
 
 
-def run(start: datetime | None, end: datetime | None, *, sample: int, every: timedelta) -> int:
+def run(start: datetime | None, end: datetime | None, *, sample: int) -> int:
     """Prints the verdict; returns the exit code of `marquee skew check`."""
     from feature_repo.workspace import Workspace
     from materialization.progress import bars
@@ -19,7 +19,7 @@ def run(start: datetime | None, end: datetime | None, *, sample: int, every: tim
 
     workspace = Workspace.from_environment()
     with bars(console) as report:
-        found = check_against_log(workspace, Window(start, end, sample), every=every, report=report)
+        found = check_against_log(workspace, Window(start, end, sample), report=report)
     if found.rebuilt:
         listed = ", ".join(f"{name} ({count} snapshots)" for name, count in found.rebuilt.items())
         console.print(f"built anew, aside: {listed}", markup=False)

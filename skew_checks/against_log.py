@@ -38,7 +38,6 @@ def check_against_log(
     workspace: Workspace,
     window: Window,
     *,
-    every: timedelta = timedelta(hours=6),
     report: Report = silent,
     step: Callable[[str], None] = lambda _sentence: None,
 ) -> AgainstLog:
@@ -54,10 +53,8 @@ def check_against_log(
         first, last = default_range(copy)
         if window.start is not None:
             longest = max((view.view.ttl for view in batch_views() if view.view.ttl), default=timedelta())
-            first = max(
-                first, window.start.replace(minute=0, second=0, microsecond=0, hour=0) - longest - every
-            )
-        summary = build_features(copy, start=first, end=last, every=every, report=report)
+            first = min(max(first, window.start - longest), last)
+        summary = build_features(copy, start=first, end=last, only_present=True, report=report)
         step("registering the declarations aside")
         feast_store.apply_definitions(copy)
         found = check(copy, window, step=step)
@@ -69,7 +66,7 @@ def check_against_log(
 def aside(workspace: Workspace) -> Iterator[Workspace]:
     """A workspace with the same events, models, log and built features, gone afterwards with all that is built in it.
 
-    Built files are linked, not copied: a build replaces files and never writes into one.
+    Snapshots are linked, not copied: a build replaces them and never writes into one.
     """
     workspace.home.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=workspace.home))
@@ -78,9 +75,16 @@ def aside(workspace: Workspace) -> Iterator[Workspace]:
         for name in ("events", "models", "serving_log"):
             (home / name).symlink_to(workspace.home / name, target_is_directory=True)
         if workspace.features.is_dir():
-            shutil.copytree(workspace.features, copy.features, copy_function=os.link)
+            shutil.copytree(workspace.features, copy.features, copy_function=_linked)
         if workspace.registry.exists():
             shutil.copy2(workspace.registry, copy.registry)
         yield copy
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _linked(source: str, target: str) -> None:
+    if source.endswith(".parquet"):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)

@@ -82,9 +82,12 @@ def build_features(
     memory_limit: str = "2GB",
     workers: int = 2,
     fresh: bool = False,
+    only_present: bool = False,
     report: Report = silent,
 ) -> BuildSummary:
     """Write the snapshots due in [start, end]; those whose inputs did not change are kept.
+
+    With `only_present` due is what is there already, whatever `every` says: nothing is added.
 
     A snapshot of another instant is removed if its inputs changed: the join would take it for a new one.
     Each worker may use `memory_limit`, and spills beyond it. Safe to kill and to run again.
@@ -93,7 +96,8 @@ def build_features(
     """
     views = list(views)
     chosen = _chosen(views)
-    _check_step(every, chosen)
+    if not only_present:
+        _check_step(every, chosen)
     first, last = default_range(workspace)
     start, end = start or first, end or last
     instants = list(grid(start, end, every))
@@ -109,7 +113,8 @@ def build_features(
         _same_events(workspace)
         _remove_leftovers(workspace, chosen, limits)
         files = event_files(workspace.events)
-        tasks = _tasks(workspace, chosen, files, instants=instants, summary=summary)
+        wanted = None if only_present else instants
+        tasks = _tasks(workspace, chosen, files, instants=wanted, summary=summary)
         _run(tasks, files, limits, workers=workers, summary=summary, report=report)
     return summary
 
@@ -188,14 +193,19 @@ def _tasks(
     views: list[BatchView],
     files: list[EventFile],
     *,
-    instants: list[datetime],
+    instants: list[datetime] | None,
     summary: BuildSummary,
 ) -> dict[datetime, list[Task]]:
+    """By instant; without `instants` those in the summary's range that have a snapshot already."""
     tasks: dict[datetime, list[Task]] = {}
     for view in views:
         folder = workspace.feature_path(view.name)
-        due = {as_of: partition_path(folder, as_of) for as_of in instants if is_due(as_of, view.cadence)}
-        for as_of, path in (partitions(folder) | due).items():
+        present = partitions(folder)
+        asked = [as_of for as_of in present if summary.first <= as_of <= summary.last]
+        if instants is not None:
+            asked = [as_of for as_of in instants if is_due(as_of, view.cadence)]
+        due = {as_of: partition_path(folder, as_of) for as_of in asked}
+        for as_of, path in (present | due).items():
             fingerprint = inputs_fingerprint(view, files, as_of)
             if recorded_inputs(path) == fingerprint:
                 summary.views[view.name].kept += as_of in due
