@@ -12,7 +12,10 @@ from marquee.terminal import DAY, INSTANT, check_range, console
 skew = LazyGroup(
     "skew",
     verbs={
-        "check": Verb("marquee.skew:check", "Replay the serving log through the training join and compare.")
+        "check": Verb("marquee.skew:check", "Replay the serving log through the training join and compare."),
+        "calibrate": Verb(
+            "marquee.skew_calibrate:calibrate", "How often the drift checks would cry wolf here."
+        ),
     },
     help="Prove that what was served equals what the offline path gives.",
 )

@@ -11,7 +11,7 @@ import numpy as np
 from ranking_service.training.baseline.bins import Codes, FeatureBins, Kind
 from ranking_service.training.baseline.frozen import EVERYTHING, Frozen, Part
 from ranking_service.training.baseline.layout import Counts, Layout, Matrix, Parted, RowNumbers, grouped
-from ranking_service.training.baseline.rows import GROUPS, Hashes, RowKeys, group, hash_rows
+from ranking_service.training.baseline.rows import GROUPS, Hashes, RowKeys, hash_rows
 from ranking_service.training.baseline.sample import Sample
 from ranking_service.training.baseline.versions import Versions
 
@@ -46,8 +46,11 @@ class Population:
         for kind in Kind:
             self.by.setdefault(kind, np.zeros((GROUPS, self.layout.width), np.int64))
 
-    def add(self, matrix: Matrix, keys: RowKeys) -> None:
-        """Count rows: float32 [rows, features], in the order of the bins. A request is whole, and added once."""
+    def add(self, matrix: Matrix, keys: RowKeys, codes: Codes | None = None) -> None:
+        """Count rows: float32 [rows, features], in the order of the bins. A request is whole, and added once.
+
+        `codes`, uint8 of the same shape, are the values' bins where they are known already.
+        """
         if not len(matrix):
             return
         numbers = RowNumbers(keys)
@@ -57,10 +60,10 @@ class Population:
         self._add_sample(Sample.of(matrix, keys))
         self._add_units(numbers)
         for place, bins in enumerate(self.bins):
-            if bins.kind is Kind.USER:
-                self._count(place, bins.codes(matrix[keys.first, place]), numbers, np.arange(len(keys.user)))
-            else:
-                self._count(place, bins.codes(matrix[:, place]), numbers, keys.request)
+            of_user = bins.kind is Kind.USER
+            rows = keys.first if of_user else slice(None)
+            found = bins.codes(matrix[rows, place]) if codes is None else codes[rows, place]
+            self._count(place, found, numbers, np.arange(len(keys.user)) if of_user else keys.request)
         for view in self.layout.views:
             self._add_versions(view, self._versions_of(view, matrix, numbers))
 
@@ -87,9 +90,8 @@ class Population:
         if bins.kind is Kind.PAIR:
             return {kind: self.by[kind][:, span] for kind in Kind}
         versions = self._seen(place)
-        once = versions.overall()
-        codes = versions.codes[once, self.layout.column_in_view[place]]
-        return {Kind.ITEM: grouped(codes, group(versions.item[once]), GROUPS, bins.size)}
+        codes = versions.codes[versions.overall, self.layout.column_in_view[place]]
+        return {Kind.ITEM: grouped(codes, versions.group, GROUPS, bins.size)}
 
     def by_cell(self, place: int) -> dict[int, Counts]:
         """int64 [bins] of one feature by quarter of a day."""
@@ -105,7 +107,7 @@ class Population:
     def units_of(self, place: int) -> int:
         """What a feature was counted over: requests, or different versions of items."""
         of_items = self.bins[place].kind is Kind.ITEM
-        return len(self._seen(place).overall()) if of_items else self.requests
+        return len(self._seen(place).overall) if of_items else self.requests
 
     def frozen(self) -> Frozen:
         """The counts alone, item versions counted."""

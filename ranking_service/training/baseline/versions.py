@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ranking_service.training.baseline.bins import Codes
-from ranking_service.training.baseline.rows import Hashes, Rows
+from ranking_service.training.baseline.rows import Hashes, Rows, group
 
 MOST = 200_000
 """Versions kept of a view and quarter of a day, by smallest hash: a fair sample of them all, and bounded memory."""
@@ -44,9 +45,15 @@ class Versions:
             np.concatenate([self.codes, other.codes])[kept],
         )
 
+    @cached_property
     def overall(self) -> Rows:
         """int64: rows of the versions, each once whatever the quarter."""
         return np.unique(self.version, return_index=True)[1].astype(np.int64)
+
+    @cached_property
+    def group(self) -> Rows:
+        """int64: of the item of each of these."""
+        return group(self.item[self.overall])
 
     @staticmethod
     def once(version: Hashes, cell: Rows) -> Rows:
