@@ -36,8 +36,10 @@ def percent(share: float) -> str:
     value = 100 * share
     if value == 0 or abs(value) >= 99.95:
         return f"{value:.0f} %"
+    if abs(value) < 1e-6:
+        return "under 0.000001 %"
     digits = min(6, max(1, 2 - math.floor(math.log10(abs(value)))))
-    return "under 0.000001 %" if abs(value) < 1e-6 else f"{value:.{digits}f} %"
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") + " %"
 
 
 def count(number: float, one: str, many: str | None = None) -> str:
@@ -59,9 +61,11 @@ def duration(seconds: float) -> str:
     """In the largest unit that leaves at least 1: 90 s, 12 min, 3.5 h, 2.1 days."""
     if not math.isfinite(seconds):
         return "unknown"
-    for size, unit in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
+    for size, unit in ((86_400.0, "day"), (3600.0, "h"), (60.0, "min")):
+        if seconds == size:
+            return f"1 {unit}"
         if abs(seconds) >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
+            return f"{seconds / size:.3g} {'days' if unit == 'day' else unit}"
     return f"{seconds:.3g} s"
 
 

@@ -154,7 +154,13 @@ def feature(
 
 def late_view() -> Defect:
     """A stale view, as a skipped materialization leaves it."""
-    found = defect(Cause.MATERIALIZATION_GAP, 1, feature_names=tuple(names("item_popularity")) * 3)
+    found = defect(
+        Cause.MATERIALIZATION_GAP,
+        1,
+        feature_names=tuple(
+            f"{name}_{region}" for region in ("all", "eu", "us") for name in names("item_popularity")
+        ),
+    )
     return replace(
         found,
         headline="item_popularity is 26 hours old: the materialization of 13 March 03:00 did not run",

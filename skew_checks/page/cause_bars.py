@@ -11,7 +11,7 @@ from skew_checks.page.scale import Scale
 from skew_checks.page.signs import cell, in_bar, pill, row_head, table
 from skew_checks.page.svg import drawing, plot, rect
 from skew_checks.result import Defect, SkewReport
-from skew_checks.result_parts import Effect
+from skew_checks.result_parts import Effect, Status
 from skew_checks.wording import clipped, count, percent
 
 WIDTH, ROW = 640, 26
@@ -49,18 +49,12 @@ def ranking(report: SkewReport, limits: Limits) -> Html | None:
     measured = [(defect, defect.effect) for defect in report.defects if defect.effect is not None]
     rows = [_ranking_row(defect, effect, limits) for defect, effect in measured[: limits.defects]]
     rows += [
-        _cells(one.effect, row_head(_name(one.feature, limits)), f"drift against {one.against}")
+        _cells(one.effect, one.status, row_head(_name(one.feature, limits)), f"drift against {one.against}")
         for one in report.drift[: limits.drift]
         if one.effect is not None
     ]
-    heads = [
-        ("defect", "name"),
-        ("cause", ""),
-        ("top 10 changed", ""),
-        ("of 10 stay", "n"),
-        ("Kendall tau", "n"),
-    ]
-    heads += [("score moves", "n"), ("NDCG@10 with right values", "n"), ("harm", "n")]
+    heads = [("feature", "name"), ("status", ""), ("cause", ""), ("top 10 changed", ""), ("of 10 stay", "n")]
+    heads += [("Kendall tau", "n"), ("score moves", "n"), ("NDCG@10 if right", "n"), ("harm", "n")]
     return table(heads, rows, "Change of the ranking by defect") if rows else None
 
 
@@ -72,13 +66,14 @@ def _ranking_row(defect: Defect, effect: Effect, limits: Limits) -> list[Html]:
         _name(defect.features[0] if defect.features else defect.view, limits),
         more,
     )
-    return _cells(effect, row_head(name), HELP[defect.cause].title)
+    return _cells(effect, defect.status, row_head(name), HELP[defect.cause].title)
 
 
-def _cells(effect: Effect, name: Html, cause: str) -> list[Html]:
+def _cells(effect: Effect, status: Status, name: Html, cause: str) -> list[Html]:
     gain = "unknown" if effect.ndcg_at_10 is None else f"{effect.ndcg_at_10:+.4f}"
     return [
         name,
+        cell(pill(status)),
         cell(cause, "t"),
         cell((in_bar(effect.changed, "f-bad"), percent(effect.changed)), "t"),
         cell(f"{10 * effect.overlap_at_10:.2f}", "n"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from skew_checks.cause_help import HELP
 from skew_checks.page.limits import Limits
 from skew_checks.page.markup import Child, Html, breakable, joined, tag
-from skew_checks.page.signs import cell, command, more, pill, range_bar, row_head, section, table
+from skew_checks.page.signs import cell, command, more, pill, range_bar, row_head, section, table, text_cell
 from skew_checks.result import Defect, EvidenceRow, SkewReport
 from skew_checks.wording import clipped, count, duration, in_utc, instant, percent, shown
 
@@ -22,7 +22,39 @@ def defects(report: SkewReport, limits: Limits) -> Html | None:
     shown_ones = report.defects[: limits.defects]
     cards = [_card(place, defect, report, limits) for place, defect in enumerate(shown_ones, 1)]
     left = len(report.defects) - len(shown_ones)
-    return section("defects", f"Defects ({len(report.defects)})", lead, cards, more(left, "defects"))
+    title = f"Defects ({len(report.defects)})"
+    return section("defects", title, lead, _overview(report, limits), cards, more(left, "defects"))
+
+
+def _overview(report: SkewReport, limits: Limits) -> Html | None:
+    """A line for each, where there are several."""
+    if len(report.defects) < 2:
+        return None
+    rows = [_line(place, defect, limits) for place, defect in enumerate(report.defects[: limits.defects], 1)]
+    heads = [
+        ("", "n"),
+        ("", ""),
+        ("what", "name"),
+        ("cause", ""),
+        ("affected", "n"),
+        ("top 10s changed", "n"),
+    ]
+    return tag("div", table([*heads, ("since (UTC)", "")], rows, "All defects, by harm"), class_="card")
+
+
+def _line(place: int, defect: Defect, limits: Limits) -> list[Html]:
+    link = tag("a", breakable(clipped(defect.headline, limits.text)), href=f"#defect-{place}")
+    changed = "unknown" if defect.effect is None else percent(defect.effect.changed)
+    since = "unknown" if defect.since is None else f"{in_utc(defect.since):%m-%d %H:%M}"
+    return [
+        cell(place, "n"),
+        cell(pill(defect.status)),
+        row_head(link, "wide"),
+        cell(HELP[defect.cause].title, "t"),
+        cell(percent(defect.rate.share), "n"),
+        cell(changed, "n"),
+        cell(since, "t"),
+    ]
 
 
 def _card(place: int, defect: Defect, report: SkewReport, limits: Limits) -> Html:
@@ -36,7 +68,7 @@ def _card(place: int, defect: Defect, report: SkewReport, limits: Limits) -> Htm
     return tag(
         "article",
         top,
-        tag("h3", clipped(defect.headline, 4 * limits.text), id=f"defect-{place}"),
+        tag("h3", breakable(clipped(defect.headline, 4 * limits.text)), id=f"defect-{place}"),
         _facts(defect, report),
         tag("h4", f"Features ({len(defect.features)}), worst first"),
         _chips(defect, limits),
@@ -116,38 +148,27 @@ def _evidence(defect: Defect, place: int, limits: Limits) -> Html | None:
     if not rows:
         return None
     clocks = any(row.at_event_time is not None or row.at_watermark is not None for row in rows)
-    heads = [
-        ("request", ""),
-        ("user", ""),
-        ("item", ""),
-        ("time (UTC)", "t"),
-        ("served", ""),
-        ("offline", ""),
-    ]
-    heads += [("at event time", ""), ("at watermark", "")] if clocks else []
-    heads += [("row served", "t"), ("row due", "t")]
-    content = table(heads, [_row(row, limits, clocks=clocks) for row in rows], f"Evidence of defect {place}")
+    heads = ["request", "served", "offline", *(["at event time", "at watermark"] if clocks else ())]
+    heads += ["row served", "row due", "user", "item", "time (UTC)"]
+    cells = [_row(row, limits, clocks=clocks) for row in rows]
+    content = table([(head, "") for head in heads], cells, f"Evidence of defect {place}")
     left = len(defect.evidence) - len(rows)
     title = tag("summary", f"Evidence: {count(len(rows), 'row')}")
     return tag("details", title, content, more(left, "rows"), open=place <= 3)
 
 
 def _row(row: EvidenceRow, limits: Limits, *, clocks: bool) -> list[Html]:
-    def text(value: str) -> Html:
-        return breakable(clipped(value, limits.text))
-
-    cells = [
-        row_head(tag("code", text(row.request_id))),
-        cell(text(row.user_id), "v"),
-        cell(text(row.item_id), "v"),
-        cell(f"{in_utc(row.request_time):%Y-%m-%d %H:%M:%S}", "t"),
-        cell(shown(row.served, limits.text), "v differs"),
-        cell(shown(row.offline, limits.text), "v"),
-    ]
-    if clocks:
-        cells += [cell(shown(one, limits.text), "v") for one in (row.at_event_time, row.at_watermark)]
+    values = [row.offline, *((row.at_event_time, row.at_watermark) if clocks else ())]
     times = (row.served_event_time, row.offline_event_time)
-    return cells + [cell("none" if at is None else f"{in_utc(at):%Y-%m-%d %H:%M}", "t") for at in times]
+    return [
+        row_head(tag("code", breakable(clipped(row.request_id, limits.text))), "id"),
+        text_cell(shown(row.served, limits.text), "differs"),
+        *(text_cell(shown(value, limits.text)) for value in values),
+        *(cell("none" if at is None else f"{in_utc(at):%m-%d %H:%M}", "t") for at in times),
+        text_cell(clipped(row.user_id, limits.text)),
+        text_cell(clipped(row.item_id, limits.text)),
+        cell(f"{in_utc(row.request_time):%m-%d %H:%M:%S}", "t"),
+    ]
 
 
 def _help(defect: Defect) -> Html:

@@ -88,7 +88,7 @@ def _bin_labels(labels: Sequence[str], special: int, starts: list[float], width:
     if special == len(labels):
         return drawn
     first, last = clipped(labels[special], 14), clipped(labels[-1], 14)
-    start = max(starts[special], free)
+    start = max(starts[special], free + DIGIT)
     room = WIDTH - 4.0 - start - DIGIT * (len(first) + len(last))
     if len(labels) - special > 1 and room > DIGIT:
         drawn.append(tag("text", first, x=start, y=y))

@@ -11,14 +11,14 @@ from skew_checks.page.svg import legend, line, rect
 from skew_checks.result import SkewReport
 from skew_checks.result_parts import Status
 from skew_checks.result_population import Drift, DriftTest
-from skew_checks.wording import BY_SEVERITY, clipped, count, effect_words
+from skew_checks.wording import BY_SEVERITY, clipped, count, percent
 
 LEAD = (
     "The served values may all be right and still be of another population than the model was trained on. That is no "
     "defect of serving: ask whether the world changed, a source broke, or it is time to retrain."
 )
 HEADS = [("feature", "name"), ("against", ""), ("status", ""), ("what moved most", ""), ("value", "n")]
-HEADS += [("allowed", "n"), ("q", "n"), ("counted", "n"), ("effect on the ranking", "")]
+HEADS += [("allowed", "n"), ("q", "n"), ("counted", "n"), ("top 10s changed", "n")]
 
 
 def drift(report: SkewReport, limits: Limits) -> Html | None:
@@ -49,7 +49,7 @@ def _row(one: Drift, limits: Limits) -> list[Html]:
         cell("nothing" if worst is None else worst.statistic.replace("_", " "), "t"),
         *(cell(figure, "n") for figure in figures),
         cell(count(one.effective_n, one.unit.value, one.unit.value), "n"),
-        cell("" if one.effect is None else effect_words(one.effect), "w"),
+        cell("unknown" if one.effect is None else percent(one.effect.changed), "n"),
     ]  # fmt: skip
 
 

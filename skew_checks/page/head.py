@@ -7,11 +7,10 @@ from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.signs import pill
 from skew_checks.result import SkewReport
 from skew_checks.result_parts import Outcome, Status
+from skew_checks.thresholds import Thresholds
 from skew_checks.wording import OUTCOME_STATUS, clipped, instant, percent, window_words
 
-MOST_DROPPED = 0.001
-"""Share of requests that the log may lose before a night counts as not enough."""
-OUTCOME_PILLS = {Outcome.INTERNAL: "The check failed"}
+OUTCOME_PILLS = {Outcome.INTERNAL: "The check failed", Outcome.NOT_ENOUGH: "Not enough data"}
 
 
 def head(report: SkewReport, sections: list[tuple[str, str]], limits: Limits) -> Html:
@@ -28,7 +27,7 @@ def head(report: SkewReport, sections: list[tuple[str, str]], limits: Limits) ->
     inside = tag(
         "div",
         kicker,
-        tag("h1", clipped(report.sentence, 6 * limits.text)),
+        tag("h1", breakable(clipped(report.sentence, 6 * limits.text))),
         tag("p", _under(report, limits), class_="under"),
         _tiles(report),
         tag("nav", tag("ul", links), aria_label="Parts of this report"),
@@ -47,16 +46,17 @@ def _under(report: SkewReport, limits: Limits) -> list[Html | str]:
 
 def _tiles(report: SkewReport) -> Html:
     volume = report.volume
-    found = f"{sum(one.status is Status.FAIL for one in report.defects)} fail"
-    warned = sum(one.status is Status.WARN for one in report.defects)
+    failed = sum(one.status is Status.FAIL for one in report.defects)
     tiles = [
-        ("defects", f"{found}, {warned} warn" if warned else found if report.defects else "none", False),
+        ("failing defects", f"{failed}", failed > 0),
+        ("warnings", f"{len(report.defects) - failed}", False),
         ("requests judged", f"{volume.requests:,}", not volume.requests),
         ("candidate rows", f"{volume.rows:,}", False),
         ("features", f"{volume.features:,}", False),
         ("values compared", f"{volume.values:,}", False),
-        ("users, items", f"{volume.users:,}, {volume.items:,}", False),
-        ("dropped by the log", percent(volume.drop_share), volume.drop_share > MOST_DROPPED),
+        ("users", f"{volume.users:,}", False),
+        ("items", f"{volume.items:,}", False),
+        ("dropped by the log", percent(volume.drop_share), volume.drop_share > Thresholds().drop_share),
     ]
     if volume.degraded:
         tiles.append(("degraded, not judged", f"{volume.degraded:,}", False))

@@ -12,7 +12,7 @@ from typing import TypeAlias
 VOID = frozenset({"meta", "link", "br", "hr", "input", "col", "wbr"})
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """What a browser drops or replaces, and lone surrogates, which no file can hold."""
-NEEDS_BREAK = re.compile(r"(?<=[_./:,=])(?=[^\s_./:,=])")
+NEEDS_BREAK = re.compile(r"(?<=_)(?=[^\s_])|(?<=[/:=.,])(?=[^\s\d/:=.,])")
 
 
 @dataclass(frozen=True)

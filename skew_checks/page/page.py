@@ -79,9 +79,9 @@ def _page(report: SkewReport, limits: Limits) -> str:
 def _sections(report: SkewReport, limits: Limits) -> Iterator[Section]:
     yield "defects", f"Defects ({len(report.defects)})", defects(report, limits)
     yield "notes", "Notes", _notes(report, limits)
-    yield "ranking", "Ranking", _ranking(report, limits)
     found = sum(one.status is not Status.OK for one in report.drift)
     yield "drift", f"Drift ({found})", drift(report, limits)
+    yield "ranking", "Ranking", _ranking(report, limits)
     yield "causes", "Causes and slices", _causes(report, limits)
     yield "hours", "Hours", _hours(report, limits)
     yield "parity", "Served against offline", _parity(report, limits)

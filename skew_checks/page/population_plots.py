@@ -43,7 +43,7 @@ def freshness_plot(one: Freshness, most: int) -> Html:
     every = max(1, math.ceil(len(ticks) / 5))
     at = frame.x(target)
     drawn = (
-        frame.axes(duration, lambda share: f"{share:.0%}", x_ticks=ticks[::every]),
+        frame.axes(duration, percent, x_ticks=ticks[::every]),
         steps(points, frame, "l-served") if points else None,
         line(at, TOP, at, HEIGHT - BOTTOM, "target"),
         _beside(at),

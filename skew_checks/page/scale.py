@@ -64,7 +64,7 @@ def _round_steps(low: float, high: float, wanted: int) -> list[float]:
     if not (0 < rough < math.inf):
         return [low]
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next((power * size for size in STEPS if power * size >= rough * 0.999), rough)
+    step = next((power * size for size in STEPS if power * size >= rough * 0.75), rough)
     if step == 0 or abs(low) > 1e12 * step:
         return [low, high]
     first = math.ceil(low / step - 1e-9)

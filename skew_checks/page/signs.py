@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skew_checks.page.markup import Child, Html, tag
+from skew_checks.page.markup import Child, Html, breakable, tag
 from skew_checks.page.scale import Scale
 from skew_checks.page.svg import drawing, line, rect
 from skew_checks.result_parts import Rate, Status
 from skew_checks.wording import percent
 
 SHAPES = {
-    Status.FAIL: "M3 0h4l3 3v4l-3 3h-4l-3-3v-4z",
+    Status.FAIL: "M2 0L5 3L8 0L10 2L7 5L10 8L8 10L5 7L2 10L0 8L3 5L0 2z",
     Status.WARN: "M5 .5L10 9.5H0z",
-    Status.OK: "M0 5a5 5 0 1 0 10 0a5 5 0 1 0-10 0",
+    Status.OK: "M0 5.4L1.8 3.6L3.9 5.7L8.3 1.2L10 3L3.9 9.2z",
     Status.INSUFFICIENT: "M5 0L10 5L5 10L0 5z",
 }
-"""So that a status is not told by colour alone: octagon, triangle, disc, diamond."""
-WORDS = {Status.FAIL: "Fail", Status.WARN: "Warn", Status.OK: "Ok", Status.INSUFFICIENT: "Not enough data"}
+"""So that a status is not told by colour alone: cross, triangle, tick, diamond."""
+WORDS = {Status.FAIL: "Fail", Status.WARN: "Warn", Status.OK: "Ok", Status.INSUFFICIENT: "Not enough"}
 LEAST_SHARE = 1e-4
 """Left end of the bar of a share: a hundredth of a per cent."""
 BAR, BAR_HEIGHT = 270, 30
+ONE_LINE = 26
+"""Characters of a table cell that stand on one line."""
 
 
 def pill(status: Status, words: str | None = None) -> Html:
@@ -88,6 +90,12 @@ def scrolling(content: Html, label: str, *, tall: bool = False) -> Html:
 def cell(content: Child, style: str = "") -> Html:
     """One td."""
     return tag("td", content, class_=style or None)
+
+
+def text_cell(text: str, style: str = "") -> Html:
+    """A td on one line where the text is short, else in a column that wraps anywhere."""
+    is_short = len(text) <= ONE_LINE
+    return cell(text if is_short else breakable(text), f"{'t' if is_short else 'v'} {style}".strip())
 
 
 def row_head(content: Child, style: str = "name") -> Html:

@@ -8,7 +8,7 @@ from typing import Any
 from skew_checks.formats import to_json
 from skew_checks.page.limits import Limits
 from skew_checks.page.markup import Html, breakable, tag
-from skew_checks.page.signs import cell, more, pill, row_head, section, table
+from skew_checks.page.signs import cell, more, pill, row_head, section, table, text_cell
 from skew_checks.result import FeatureResult, SkewReport
 from skew_checks.result_parts import Status
 from skew_checks.wording import BY_SEVERITY, clipped, instant, percent, window_words
@@ -45,8 +45,8 @@ def _row(one: FeatureResult, limits: Limits) -> list[Html]:
     follows = tag("div", "follows from stored values", class_="soft small") if one.follows else None
     return [
         row_head(tag("code", breakable(clipped(one.feature, limits.text)))),
-        cell(breakable(clipped(one.view, limits.text)), "v"),
-        cell((kind, follows), "t"),
+        text_cell(clipped(one.view, limits.text)),
+        cell((tag("span", kind, class_="t"), follows)),
         cell(pill(one.status)),
         cell(f"{one.rate.bad:,}", "n"),
         cell(f"{one.rate.units:,}", "n"),
