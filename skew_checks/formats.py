@@ -33,8 +33,8 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {0: from_first
 
 def to_json(report: SkewReport) -> dict[str, Any]:
     """Plain JSON values, with "schema" and "exit_code" in front."""
-    plain: dict[str, Any] = _plain(report)
-    return {"schema": SCHEMA, "exit_code": report.exit_code, **plain}
+    content: dict[str, Any] = plain(report)
+    return {"schema": SCHEMA, "exit_code": report.exit_code, **content}
 
 
 def from_json(content: Any) -> SkewReport:
@@ -68,11 +68,12 @@ def loads(text: str) -> SkewReport:
     return from_json(content)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Anything that a report holds as JSON has it."""
     if isinstance(value, np.generic):
         value = value.item()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, IntEnum):
         return value.name.lower()
     if isinstance(value, Enum):
@@ -80,9 +81,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return _in_utc(value).isoformat()
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return {NOT_FINITE: str(value)}
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
@@ -153,7 +154,7 @@ def _read_scalar(kind: Any, value: Any, place: str) -> Any:
 
 
 def _read_word(kind: type[Enum], word: str, place: str) -> Enum:
-    words = {_plain(member): member for member in kind}
+    words = {plain(member): member for member in kind}
     if word not in words:
         raise ReportError(
             f"{place}: {word!r:.60} is none of {', '.join(words)}; was it written by a newer Marquee?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from skew_checks.formats import to_json
+from skew_checks.formats import plain
 from skew_checks.page.limits import Limits
 from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.signs import cell, more, pill, row_head, section, table, text_cell
@@ -67,9 +67,8 @@ def manifest(report: SkewReport, limits: Limits) -> Html:
         ("bundles", ", ".join(report.bundles) or "none"),
         ("exit code", f"{report.exit_code}"),
     ]
-    told = to_json(report)
-    entries += [(f"volume {name}".replace("_", " "), f"{value:,}") for name, value in told["volume"].items()]
-    entries += _flat(told["manifest"])
+    entries += [(f"volume {name}", f"{value:,}") for name, value in plain(report.volume).items()]
+    entries += _flat(plain(report.manifest))
     rows = [
         [
             row_head(breakable(clipped(name, limits.text))),
