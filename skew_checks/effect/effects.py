@@ -57,15 +57,15 @@ def effects(
     `judged` counts all requests of the check. Outcomes come from the workspace's events, where they have them.
     """
     most = max(1, min(REQUESTS_EACH, REQUESTS_IN_ALL // max(len(suspects), 1)))
-    chosen = [_some(suspect.touched, most) for suspect in suspects]
+    chosen = [some(suspect.touched, most) for suspect in suspects]
     wanted = set().union(*chosen)
     if not wanted:
         return [None] * len(suspects)
-    again = replay(_only(replayed.segments, wanted))
+    again = replay(only(replayed.segments, wanted))
     outcomes = _outcomes(workspace, replayed.bundle, again.segments)
     slates: list[list[Slate]] = [[] for _ in suspects]
     for served, start in again.parts():
-        rows, bounds = _rows(again, served, start), _bounds(served)
+        rows, bounds = _rows(again, served, start), bounds_of(served)
         outcome = _of_rows(served, outcomes)
         for suspect, ids, found in zip(suspects, chosen, slates, strict=True):
             mine = {served_id: place for served_id, place in bounds.items() if served_id in ids}
@@ -79,12 +79,12 @@ def effects(
     ]
 
 
-def _some(served_ids: Iterable[str], most: int) -> frozenset[str]:
+def some(served_ids: Iterable[str], most: int) -> frozenset[str]:
     """Those with the smallest hashes: always the same ones, and no part of the window before another."""
     return frozenset(sorted(served_ids, key=lambda one: (zlib.crc32(one.encode()), one))[:most])
 
 
-def _only(segments: Iterable[Segment], wanted: Collection[str]) -> tuple[Segment, ...]:
+def only(segments: Iterable[Segment], wanted: Collection[str]) -> tuple[Segment, ...]:
     ids = pa.array(sorted(wanted))
     chosen = (replace(one, head=one.head.filter(pc.is_in(one.head["served_id"], ids))) for one in segments)
     return tuple(one for one in chosen if len(one.head))
@@ -96,7 +96,7 @@ def _rows(again: Replayed, served: Served, start: int) -> Rows:
     return Rows(again.contract, served.model_input, logged, offline)
 
 
-def _bounds(served: Served) -> dict[str, npt.NDArray[np.int64]]:
+def bounds_of(served: Served) -> dict[str, npt.NDArray[np.int64]]:
     """Rows of each request's candidates, by `served_id`."""
     order = np.argsort(served.request, kind="stable")
     ends = np.cumsum(np.bincount(served.request, minlength=len(served.requests)))
