@@ -18,6 +18,10 @@ bench = LazyGroup(
             "marquee.bench_data_plane:bench_data_plane",
             "Our Feast plug-ins next to the stock stores and to the floor.",
         ),
+        "skew": Verb(
+            "marquee.bench_skew:bench_skew",
+            "Seeded defects and silent controls: what the skew check finds, and what others do.",
+        ),
     },
     help="Measure, next to the floor.",
 )

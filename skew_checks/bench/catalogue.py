@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skew_checks.bench import lagging, log_defects, offline_defects, server_defects, wrong_values
 from skew_checks.bench.controls import CONTROLS
-from skew_checks.bench.defect import Control, Defect, Where
+from skew_checks.bench.defect import Defect, Where
 from skew_checks.cause import Cause
 
 ITEM_VIEWS = (
@@ -180,11 +180,10 @@ VALUES = (
         "daylight-saving",
         "callers' clocks an hour ahead",
         CLIENT,
-        ("request", *REQUEST_VIEWS),
+        ("request", *EVERY_VIEW),
         (),
         (Cause.CLOCK,),
         log_defects.daylight_saving,
-        others=(*ITEM_VIEWS, *USER_VIEWS, "user_item"),
     ),
     Defect(
         "window-length",
@@ -358,4 +357,4 @@ MACHINERY = (
 )
 
 DEFECTS: tuple[Defect, ...] = (*OLD_ROWS, *VALUES, *MACHINERY)
-BY_NAME: dict[str, Defect | Control] = {each.name: each for each in (*DEFECTS, *CONTROLS)}
+NAMES = (*(defect.name for defect in DEFECTS), *(control.name for control in CONTROLS))

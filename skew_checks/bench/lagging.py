@@ -40,7 +40,8 @@ def half_materialization(night: Night, share: float) -> Touched:
     for step, entities in night.entities(view, late_by=USER_TARGET).items():
         for entity in wrong.get(step, set()) & entities.keys():
             counts[entity] = counts.get(entity, 0) + entities[entity]
-    units, cut = 0, ("",)
+    units = 0
+    cut: Entity = ("",)
     for entity in sorted(counts, reverse=True):
         cut, units = entity, units + counts[entity]
         if units >= share * len(night.arrivals):

@@ -82,7 +82,11 @@ def aligned(table: pa.Table, other: pa.Table, view: ViewPlan) -> pa.Table:
     """`other`'s row of each entity of `table`; the table's own where it has none."""
     place = {key: row for row, key in enumerate(keys_in(other, view))}
     wanted = [place.get(key, len(other) + row) for row, key in enumerate(keys_in(table, view))]
-    return pa.concat_tables([other.cast(table.schema), table]).take(pa.array(wanted)).combine_chunks()
+    return (
+        pa.concat_tables([other.cast(table.schema), table])
+        .take(pa.array(wanted, pa.int64()))
+        .combine_chunks()
+    )
 
 
 def changed_rows(left: pa.Table, right: pa.Table, view: ViewPlan) -> npt.NDArray[np.bool_]:

@@ -33,12 +33,14 @@ class RedisRows:
 
     def put(self, view: ViewPlan, step: int, table: pa.Table) -> list[Place]:
         """Rows of a partition's columns, packed as materialization packs them, into the database of `step`."""
+        if not len(table):
+            return []
         batch = pa.RecordBatch.from_struct_array(
             pa.concat_arrays(table.rename_columns(_renamed(table)).to_struct_array().chunks)
         )
         packed = self._maker(view)(batch)
-        fields = packed.fields or [None] * len(packed.keys)
-        places = [(step, key, name) for key, name in zip(packed.keys, fields, strict=True)]
+        fields: list[bytes | None] = [*packed.fields] if packed.fields else [None] * len(packed.keys)
+        places: list[Place] = [(step, key, name) for key, name in zip(packed.keys, fields, strict=True)]
         self.write(dict(zip(places, packed.rows, strict=True)))
         return places
 

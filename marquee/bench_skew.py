@@ -1,0 +1,235 @@
+"""`marquee bench skew`: seeded defects and silent controls, by the skew check and by other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from marquee.bench_figures import Measures, judge, show
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from skew_checks.bench.judged import Judged
+    from skew_checks.bench.others import OtherNight
+    from skew_checks.bench.result import SkewBench
+    from skew_checks.bench.run import Plan
+    from skew_checks.bench.speed import SpeedRun
+
+NIGHTS, QUICK_NIGHTS = 100, 3
+QUICK_SHARES = (0.05, 1.0)
+OTHER_SHARES, QUICK_OTHERS = (0.01, 0.2, 1.0), (1.0,)
+
+
+def _known() -> tuple[str, ...]:
+    from skew_checks.bench.catalogue import NAMES
+
+    return NAMES
+
+
+class Numbers(click.ParamType[tuple[float, ...]]):
+    """Numbers, separated by commas."""
+
+    name = "number,..."
+
+    def convert(
+        self, value: str | tuple[float, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Raises a usage error for anything else, and for none."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(part) for part in value.split(",") if part.strip())
+        except ValueError:
+            numbers = ()
+        if not numbers or min(numbers) <= 0:
+            self.fail(f"{value!r}: give numbers above 0, separated by commas", param, ctx)
+        return numbers
+
+
+@click.command(
+    short_help="Seeded defects and silent controls: what the skew check finds, and what others do."
+)
+@click.option("--only", type=Measures(_known), help="Names of defects and controls; a-a is the plain nights.")
+@click.option("--shares", type=Numbers(), help="Of rows.  [default: 0.001,0.01,0.05,0.2,1]")
+@click.option("--nights", type=click.IntRange(0), help=f"A/A nights.  [default: {NIGHTS}]")
+@click.option(
+    "--others/--no-others", default=True, show_default=True, help="Ask other tools about the nights."
+)
+@click.option(
+    "--evidently",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A Python that has Evidently; without one, Evidently is not asked.",
+)
+@click.option("--speed", type=Numbers(), help="Instead: the job on so many rows, such as 100e3,300e3,1e6.")
+@click.option("--quick", is_flag=True, help="A small world, two shares, three nights: a first look.")
+@click.option("--gate", is_flag=True, help="Exit code 1 when a figure does not reach its bar.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Also write every night to this file."
+)
+def bench_skew(
+    only: tuple[str, ...] | None,
+    shares: tuple[float, ...] | None,
+    nights: int | None,
+    others: bool,
+    evidently: Path | None,
+    speed: tuple[float, ...] | None,
+    quick: bool,
+    gate: bool,
+    json_path: Path | None,
+) -> None:
+    """What `marquee skew check` finds of defects that are seeded where they would arise, and what it cries wolf at.
+
+    Simulates a service, trains, materializes every six hours into a Redis of its own, and serves a day of requests
+    again and again in process, through the real reader, ranker and log: each time with one defect in a share of the
+    rows (in Redis, the partitions, the server, the requests, the log), or with something that only looks unusual.
+
+    \b
+    found       a fail on the right view, by share of rows
+    precision   fails that are right, of all fails
+    causes      the right cause in first place
+    views       the first fail is on a right view
+    silence     controls and A/A nights that fail
+
+    Other tools are asked about the same nights: TFDV's documented statistics, and Evidently itself. The whole takes
+    about an hour on two cores, most of it Evidently; --quick a few minutes. docs/skew-bench.md lists what is seeded.
+    """
+    import json
+
+    from marquee.terminal import console
+
+    result = _speed(speed) if speed else _nights(_plan(only, shares, nights, quick), others, evidently, quick)
+    if result.nights:
+        console.print(_table(result.nights))
+    if result.others:
+        console.print(_others(result.nights, result.others))
+    show(result.findings, result.setting, quick=quick)
+    if json_path is not None:
+        json_path.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+        console.print(f"nights in {json_path}")
+    if gate:
+        judge(result.findings)
+
+
+def _plan(
+    only: tuple[str, ...] | None, shares: tuple[float, ...] | None, nights: int | None, quick: bool
+) -> Plan:
+    from skew_checks.bench.run import SHARES, Plan, chosen
+
+    count = nights if nights is not None else QUICK_NIGHTS if quick else NIGHTS
+    everything = Plan(shares=shares or (QUICK_SHARES if quick else SHARES), nights=count)
+    return chosen(only, everything)
+
+
+def _nights(plan: Plan, others: bool, evidently: Path | None, quick: bool) -> SkewBench:
+    import tempfile
+
+    from marquee.terminal import console
+    from materialization.bench.run import machine
+    from materialization.progress import spoken
+    from skew_checks.bench.result import SkewBench
+    from skew_checks.bench.whole import measure
+    from skew_checks.bench.world import QUICK, Size, made_world
+
+    size = QUICK if quick else Size()
+    shares = (QUICK_OTHERS if quick else OTHER_SHARES) if others else ()
+    with tempfile.TemporaryDirectory(prefix="marquee-bench-") as folder, spoken(console) as step:
+        step(f"simulating {size.days} days of {size.users} users, training, materializing")
+        with made_world(Path(folder) / "world", size) as world:
+            judged, asked = measure(
+                world, Path(folder), plan, other_shares=shares, evidently=evidently, step=step
+            )
+            features = len(world.bundle.contract.features)
+            setting = {**machine(), "requests": len(world.requests), "features": features}
+    notes = (
+        ()
+        if evidently or not others
+        else ("Evidently was not asked: --evidently names no Python that has it",)
+    )
+    return SkewBench(setting, tuple(judged), tuple(asked), notes=notes)
+
+
+def _speed(sizes: Sequence[float]) -> SkewBench:
+    import tempfile
+
+    from marquee.terminal import console
+    from materialization.bench.run import machine
+    from materialization.progress import spoken
+    from skew_checks.bench.result import SkewBench
+    from skew_checks.bench.speed import SPEED_SIZE, measure_speed
+    from skew_checks.bench.world import made_world
+
+    with tempfile.TemporaryDirectory(prefix="marquee-bench-") as folder, spoken(console) as step:
+        step(f"simulating {SPEED_SIZE.days} days of {SPEED_SIZE.users} users, training, materializing")
+        with made_world(Path(folder) / "world", SPEED_SIZE) as world:
+            runs = measure_speed(world, Path(folder), [round(size) for size in sizes], step)
+    console.print(_speeds(runs))
+    return SkewBench(machine(), speed=tuple(runs))
+
+
+def _table(nights: Sequence[Judged]) -> Table:
+    """A row per defect: by share what became of it; then the controls."""
+    from rich.table import Table
+
+    shares = sorted({night.share for night in nights if night.share is not None})
+    table = Table(
+        "night", *(f"{share:.1%}" for share in shares), "first fail", "cause", title="seeded and said"
+    )
+    for name in dict.fromkeys(night.name for night in nights if night.share is not None):
+        mine = {night.share: night for night in nights if night.name == name}
+        last = mine[max(share for share in mine if share is not None)]
+        first = last.said[0] if last.said else None
+        marks = (_mark(mine.get(share)) for share in shares)
+        table.add_row(name, *marks, first.view if first else "", first.cause if first else "")
+    for night in (night for night in nights if night.share is None and (night.found or night.name != "a-a")):
+        fails = ", ".join(f"{said.view}: {said.cause}" for said in night.said) or ", ".join(night.drifted[:3])
+        table.add_row(
+            night.name,
+            *("" for _ in shares),
+            f"{night.outcome} {fails}",
+            "NOT SILENT" if night.found else "silent",
+        )
+    return table
+
+
+def _mark(night: Judged | None) -> str:
+    """found and named; found; nothing; and how many wrong fails there were beside."""
+    if night is None:
+        return ""
+    word = "named" if night.named else "found" if night.found else "-"
+    return f"{word} +{night.wrong}" if night.wrong else word
+
+
+def _others(nights: Sequence[Judged], others: Sequence[OtherNight]) -> Table:
+    """Who finds what: share of defects by share of rows, and of healthy nights with an alarm."""
+    from rich.table import Table
+
+    from skew_checks.bench.comparison import compared
+
+    table = Table("tool", "nights", "found", "of", title="the same nights, by who looks")
+    for row in compared(nights, others):
+        table.add_row(row.tool, row.nights, str(row.found), str(row.of))
+    return table
+
+
+def _speeds(runs: Sequence[SpeedRun]) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        "rows", "requests", "seconds", "processor s", "rows/s", "peak GB", "exit", title="the whole job"
+    )
+    for run in runs:
+        values: tuple[Any, ...] = (
+            f"{run.rows:,}",
+            f"{run.requests:,}",
+            f"{run.seconds:.1f}",
+            f"{run.processor_seconds:.1f}",
+            f"{run.rows_per_second:,.0f}",
+            f"{run.peak_gigabytes:.2f}",
+            run.exit_code,
+        )
+        table.add_row(*map(str, values))
+    return table

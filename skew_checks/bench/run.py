@@ -1,0 +1,125 @@
+"""Runs nights: injects, serves, checks, judges."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from skew_checks.bench.catalogue import DEFECTS
+from skew_checks.bench.controls import CONTROLS
+from skew_checks.bench.defect import Control, Defect
+from skew_checks.bench.judged import A_A, Judged, judged, judged_control
+from skew_checks.bench.night import Night, night
+from skew_checks.bench.world import World
+from skew_checks.check import check
+from skew_checks.result import SkewReport
+from skew_checks.result_parts import Window
+
+SHARES = (0.001, 0.01, 0.05, 0.2, 1.0)
+DAY, MORNING = timedelta(days=1), timedelta(hours=3)
+Step = Callable[[str], None]
+Look = Callable[[str, Night], None]
+"""Called with a night's name once it is served and before it is put back: for other tools on the same data."""
+
+
+def nothing(_name: str, _night: Night) -> None:
+    """Looks at nothing."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run."""
+
+    defects: tuple[Defect, ...] = DEFECTS
+    controls: tuple[Control, ...] = CONTROLS
+    shares: tuple[float, ...] = SHARES
+    nights: int = 100
+    """A/A nights."""
+
+
+def run(
+    world: World, folder: Path, plan: Plan, *, step: Step = lambda _sentence: None, look: Look = nothing
+) -> Iterator[Judged]:
+    """Every night of the plan, one after the other, each as soon as it is judged."""
+    for defect in plan.defects:
+        for share in plan.shares if defect.has_share else (1.0,):
+            step(f"{defect.name} at {share:.1%}")
+            yield run_defect(world, folder, defect, share, look=look)
+    for control in plan.controls:
+        if control.name != A_A and not (control.needs_weekend and not world.weekend):
+            step(f"control {control.name}")
+            yield run_control(world, folder, control, look=look)
+    for number in range(plan.nights):
+        step(f"A/A night {number + 1} of {plan.nights}")
+        yield run_a_a(world, folder, number, look=look)
+
+
+def run_defect(world: World, folder: Path, defect: Defect, share: float, *, look: Look = nothing) -> Judged:
+    """One night with the defect in that share of rows."""
+    with fresh(world, folder, seed=seed_of(defect.name, share)) as tonight:
+        touched = defect.inject(tonight, share)
+        tonight.serve()
+        look(f"{defect.name}@{share:g}", tonight)
+        report, seconds = timed_check(tonight)
+        return judged(defect, share, touched, report, seconds)
+
+
+def run_control(world: World, folder: Path, control: Control, *, look: Look = nothing) -> Judged:
+    """One night that is as it should be."""
+    with fresh(world, folder, seed=seed_of(control.name, 1)) as tonight:
+        control.arrange(tonight)
+        tonight.serve()
+        look(control.name, tonight)
+        return judged_control(control, *timed_check(tonight))
+
+
+def run_a_a(world: World, folder: Path, number: int, *, look: Look = nothing) -> Judged:
+    """The same population once more; every number is another night."""
+    control = next(control for control in CONTROLS if control.name == A_A)
+    with fresh(world, folder, seed=1000 + number) as tonight:
+        control.arrange(tonight)
+        tonight.serve()
+        look(f"{A_A}-{number}", tonight)
+        return judged_control(control, *timed_check(tonight))
+
+
+@contextmanager
+def fresh(world: World, folder: Path, *, seed: int) -> Iterator[Night]:
+    """A night whose folder is gone afterwards."""
+    place = folder / f"night-{seed}"
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        with night(world, place, seed=seed) as made:
+            yield made
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def timed_check(tonight: Night) -> tuple[SkewReport, float]:
+    """The night's report, as of the next morning, and the seconds it took."""
+    began = time.perf_counter()
+    report = check(tonight.workspace, Window(), now=tonight.world.day + DAY + MORNING)
+    return report, time.perf_counter() - began
+
+
+def seed_of(name: str, share: float) -> int:
+    """The same for the same injection."""
+    return zlib.crc32(f"{name}{share}".encode()) % 1_000_000
+
+
+def chosen(names: Sequence[str] | None, plan: Plan) -> Plan:
+    """The plan's defects and controls of these names; all when None."""
+    if names is None:
+        return plan
+    return Plan(
+        tuple(defect for defect in plan.defects if defect.name in names),
+        tuple(control for control in plan.controls if control.name in names),
+        plan.shares,
+        plan.nights if A_A in names else 0,
+    )
