@@ -16,6 +16,7 @@ skew = LazyGroup(
         "calibrate": Verb(
             "marquee.skew_calibrate:calibrate", "How often the drift checks would cry wolf here."
         ),
+        "history": Verb("marquee.skew_history:history", "Nights side by side: when did it start?"),
     },
     help="Prove that what was served equals what the offline path gives.",
 )

@@ -12,7 +12,7 @@ from skew_checks.cause import Cause
 from skew_checks.formats import loads
 from skew_checks.result import Defect, SkewReport
 from skew_checks.result_parts import Status
-from skew_checks.wording import BY_SEVERITY, in_utc, is_day
+from skew_checks.wording import BY_SEVERITY, OUTCOME_WORDS, count, in_utc, is_day
 
 Key = tuple[str, Cause]
 """What makes a defect of one night the same as one of another: view and cause."""
@@ -103,6 +103,18 @@ def read_history(folder: Path, *, nights: int | None = None) -> History:
     found.sort(key=lambda night: (night.at, in_utc(night.report.checked_at)))
     kept = found if nights is None else found[-nights:]
     return History(tuple(kept), tuple(unreadable))
+
+
+def sentence(history: History) -> str:
+    """What is open, and since when: for page and terminal."""
+    if not history.nights:
+        return "There is no skew report yet."
+    last = history.nights[-1]
+    still = [course for course in history.courses() if course.is_open]
+    if not still:
+        return f"{OUTCOME_WORDS[last.report.outcome]} on {last.label}: no defect is open."
+    oldest = min((since for course in still if (since := history.since(course))), key=lambda night: night.at)
+    return f"{count(len(still), 'defect')} open on {last.label}, the oldest since {oldest.label}."
 
 
 def with_history(report: SkewReport, earlier: Iterable[SkewReport]) -> SkewReport:

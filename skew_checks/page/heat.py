@@ -66,10 +66,15 @@ def _cell(part: Share | None, named: str) -> Html:
     if part is None or not part.units:
         return tag("td", "·", class_="gone", title=f"{clipped(named, 80)}: nothing compared")
     told = f"{clipped(named, 80)}: {percent(part.share)}, {part.bad:,} of {part.units:,}"
-    return tag("td", _short(part.share), class_=f"h{bisect_left(EDGES, part.share)}", title=told)
+    return tag("td", whole_percent(part.share), class_=f"h{colour(part.share)}", title=told)
 
 
-def _short(share: float) -> str:
+def colour(share: float) -> int:
+    """Number of the colour class, 0 to 6."""
+    return bisect_left(EDGES, share)
+
+
+def whole_percent(share: float) -> str:
     """In whole per cent, as there is little room."""
     value = 100 * share
     return "0" if value == 0 else "<1" if value < 1 else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
