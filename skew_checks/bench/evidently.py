@@ -45,20 +45,37 @@ def write_matrix(path: Path, matrix: Matrix, contract: Contract) -> None:
     pq.write_table(pa.table(columns), path)
 
 
+def check_python(python: Path) -> None:
+    """Raises MissingInputError where that interpreter has no Evidently."""
+    tried = subprocess.run(
+        [*_isolated(python), "-c", "import evidently"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode:
+        raise MissingInputError(
+            f"{python} cannot import Evidently ({tried.stderr.strip().splitlines()[-1]}); install it there "
+            "(pip install evidently pyarrow), or leave out --evidently"
+        )
+
+
 def ask(python: Path, reference: Path, files: Sequence[Path]) -> Iterator[Answer]:
-    """Every file, as soon as it is judged. Raises MissingInputError where that interpreter has no Evidently."""
-    command = [str(python), "-W", "ignore", str(Path(evidently_process.__file__)), str(reference)]
+    """Every file, as soon as it is judged. Raises MissingInputError where Evidently fails."""
+    program = Path(evidently_process.__file__)
     process = subprocess.Popen(
-        [*command, *map(str, files)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*_isolated(python), str(program), str(reference), *map(str, files)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert process.stdout is not None
-    assert process.stderr is not None
     for line in process.stdout:
         said = json.loads(line)
         yield Answer(Path(said["path"]).stem, said["version"], tuple(said["columns"]))
-    problem = process.stderr.read()
     if process.wait():
         raise MissingInputError(
-            f"{python} cannot run Evidently: {problem.strip().splitlines()[-1:]}; install it there "
-            "(pip install evidently), or leave out --evidently"
+            f"Evidently failed in {python}; try {program} with it by hand, or leave out --evidently"
         )
+
+
+def _isolated(python: Path) -> list[str]:
+    """It must find nothing of ours: this file bears Evidently's name."""
+    return [str(python), "-I", "-W", "ignore"]

@@ -1,4 +1,4 @@
-"""How long the whole nightly job takes, and in how much memory: `marquee skew check` with report, a process by itself."""
+"""How long the whole nightly job takes, and in how much memory: `marquee skew check` with its report, as a process."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from skew_checks.bench.catalogue import DEFECTS
 from skew_checks.bench.controls import another_night
 from skew_checks.bench.defect import Defect
-from skew_checks.bench.evidently import ask, write_matrix
+from skew_checks.bench.evidently import ask, check_python, write_matrix
 from skew_checks.bench.judged import A_A, Judged
 from skew_checks.bench.night import Night
 from skew_checks.bench.others import EVIDENTLY, TFDV, OtherNight, TfdvStyle, is_right, served_matrix
@@ -92,6 +92,8 @@ def measure(
     step: Step,
 ) -> tuple[list[Judged], list[OtherNight]]:
     """Every night of the plan, and what the other tools say of those at `other_shares`; none are asked without."""
+    if evidently is not None:
+        check_python(evidently)
     if not other_shares:
         return list(run(world, folder, plan, step=step)), []
     lookers = Lookers(world, folder, other_shares, writes=evidently is not None)
