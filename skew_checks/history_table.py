@@ -84,7 +84,7 @@ def _nights(nights: tuple[Night, ...]) -> Table:
             Text(OUTCOME_WORDS[report.outcome], style=STYLES[OUTCOME_STATUS[report.outcome]]),
             f"{report.volume.requests:,}",
             str(len(report.defects)),
-            Text(clipped(report.sentence, 200)),
+            Text(clipped(report.sentence, 76)),
         )
     return table
 

@@ -48,13 +48,14 @@ def defective_night() -> SkewReport:
     found = late_view()
     return ok_night(
         outcome=Outcome.FAIL,
-        sentence="Fail: 40 features of item_popularity are 26 hours old since 03:12 UTC; 31 % of top 10s change.",
+        sentence="40 features of item_popularity are 26 hours old since 03:12 UTC; 31 % of top 10s change.",
         defects=(found,),
         features=(
             *(feature(name, "item_popularity", 1240) for name in found.features),
             feature("item_long_view_rate_7d", "item_popularity", 1240, is_model_column=True, follows=True),
             *(feature(name, view, 0) for view in VIEWS for name in names(view)),
         ),
+        freshness=tuple(freshness(view, place, bad=1240 * (place == 1)) for place, view in enumerate(VIEWS)),
         hourly=tuple(hourly(name, 3) for name in found.features[:3]),
         parity=tuple(parity(name, place) for place, name in enumerate(found.features[:3])),
         drift=tuple(drift(name, "item_popularity", Status.OK) for name in found.features[:3]),
@@ -70,7 +71,7 @@ def many_defects() -> SkewReport:
     )
     return ok_night(
         outcome=Outcome.FAIL,
-        sentence="Fail: 12 defects in 5 views; worst: duplicate log rows in user_activity change 60 % of top 10s.",
+        sentence="12 defects in 5 views; worst: duplicate log rows in user_activity change 60 % of top 10s.",
         volume=Volume(48_210, 1_204_512, 92_481_004, 230, 21_044, 14_870, 12, 310, 97, 2),
         bundles=(BUNDLE, "20260308T020000-0a11c0de"),
         defects=defects,
@@ -86,7 +87,7 @@ def thin_night() -> SkewReport:
     """Too little to judge."""
     return ok_night(
         outcome=Outcome.NOT_ENOUGH,
-        sentence="Not enough data: 3 requests of at least 1,000; nothing differs in what there was.",
+        sentence="Too little: 3 requests of at least 1,000; nothing differs in what there was.",
         volume=Volume(3, 90, 6_210, 230, 3, 88, dropped=1),
         features=tuple(
             replace(feature(name, view, 0, units=3), status=Status.INSUFFICIENT)
@@ -107,7 +108,7 @@ def drifting_night() -> SkewReport:
     )
     return ok_night(
         outcome=Outcome.WARN,
-        sentence="Warn: every value is right, but 2 features have drifted from training; 1 could not be told.",
+        sentence="Every value is right, but 2 features have drifted from training; 1 could not be told.",
         drift=found,
     )
 
@@ -115,7 +116,7 @@ def drifting_night() -> SkewReport:
 def empty_night() -> SkewReport:
     """A check of nothing: every list empty."""
     now = NIGHT + DAY
-    return SkewReport(Window(), now, Outcome.NOT_ENOUGH, "Not enough data: the log is empty.", Volume(), ())
+    return SkewReport(Window(), now, Outcome.NOT_ENOUGH, "Nothing to judge: the log is empty.", Volume(), ())
 
 
 NIGHTS = {
@@ -231,11 +232,11 @@ def by_hour(share: float) -> Slice:
     return Slice("hour", tuple(parts))
 
 
-def freshness(view: str, place: int) -> Freshness:
+def freshness(view: str, place: int, *, bad: int = 0) -> Freshness:
     """Ages of the logistic kind around some hours."""
     middle = 4.0 * 3600 * (place + 1)
     curve = tuple((600.0 * 1.13**step, 1 / (1 + (middle / (600.0 * 1.13**step)) ** 3)) for step in range(60))
-    lagging = rate_of(1240 if place == 1 else 0, 14_870, budget=0.001)
+    lagging = rate_of(bad, 14_870, budget=0.001)
     ages = {"p50": middle, "p90": 2 * middle, "p99": 4.6 * middle, "max": 9 * middle}
     return Freshness(view, 3600.0 * 6 * (place + 1), status_of(lagging), lagging, ages, curve)
 

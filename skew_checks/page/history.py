@@ -14,6 +14,8 @@ from skew_checks.result import Defect
 from skew_checks.result_parts import Outcome, Status
 from skew_checks.wording import OUTCOME_STATUS, OUTCOME_WORDS, clipped, instant, percent
 
+NO_BREAK = "\u2011"
+"""A hyphen that keeps a date on one line."""
 MOST_NIGHTS, MOST_COURSES, TEXT = 60, 150, 160
 
 
@@ -28,7 +30,7 @@ def _head(history: History) -> Html:
     status = OUTCOME_STATUS[history.nights[-1].report.outcome] if history.nights else Status.INSUFFICIENT
     span = f"{history.nights[0].label} to {history.nights[-1].label}" if history.nights else "no nights"
     kicker = tag("div", pill(status), tag("span", "Skew history"), tag("span", span), class_="kicker")
-    inside = tag("div", kicker, tag("h1", sentence(history)))
+    inside = tag("div", kicker, tag("h1", sentence(history).replace("-", NO_BREAK)))
     return tag("header", inside, class_=status.value)
 
 
@@ -36,17 +38,19 @@ def _matrix(history: History) -> Html | None:
     courses = history.courses()[:MOST_COURSES]
     if not courses:
         return None
-    heads = [tag("th", night.label, class_="part", scope="col") for night in history.nights]
+    heads = [tag("th", night.label, class_="part", scope="col") for night in reversed(history.nights)]
     first = (tag("th", "defect", scope="col"), tag("th", "since", scope="col"))
     outcomes = [
-        tag("td", pill(OUTCOME_STATUS[night.report.outcome], " "), title=_told(night))
-        for night in history.nights
+        tag(
+            "td", pill(OUTCOME_STATUS[night.report.outcome], " "), title=_told(night), aria_label=_told(night)
+        )
+        for night in reversed(history.nights)
     ]
     verdict = tag("tr", row_head("verdict", ""), cell(""), outcomes)
     rows = [_course(course, history) for course in courses]
     body = tag("tbody", verdict, rows)
     content = tag("table", tag("thead", tag("tr", first, heads)), body, class_="heat nights")
-    lead = "Share that differs of each defect's worst feature, in per cent, by night; those that are open stand first."
+    lead = "Share that differs of each defect's worst feature, in per cent, newest night first."
     return section(
         "defects",
         "When did it start?",
@@ -64,7 +68,7 @@ def _course(course: Course, history: History) -> Html:
     name = (breakable(clipped(view, TEXT)), tag("div", HELP[cause].title, class_="soft small"))
     since = history.since(course)
     told = pill(course.worst.status, since.label) if since else tag("span", "over", class_="soft")
-    pairs = zip(history.nights, course.nights, strict=True)
+    pairs = zip(reversed(history.nights), reversed(course.nights), strict=True)
     return tag("tr", row_head(name, ""), cell(told, "t"), [_cell(night, defect) for night, defect in pairs])
 
 
