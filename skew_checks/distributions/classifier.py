@@ -1,9 +1,9 @@
 """Can a model tell two populations apart by all their features at once? It sees what no single feature shows.
 
-Rows of both sides, one of a request, go into folds by user, so that neither candidates of one request nor requests of
-one user are ever on both sides of a split. Each fold is scored by XGBoost fitted on the others; the statistic is the
-area under the ROC curve of those scores: 0.5 where nothing tells the sides apart. Its error is a jackknife over groups
-of users.
+Rows of both sides, one of a request, are scored by XGBoost fitted on rows of other users and other items: neither
+candidates of one request, nor requests of one user, nor versions of one item are on both sides of a split. The
+statistic is the area under the ROC curve of those scores: 0.5 where nothing tells the sides apart. Its error is a
+jackknife over groups of users.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import numpy.typing as npt
 import xgboost
 from scipy.stats import rankdata
 
-from ranking_service.training.baseline.rows import GROUPS, Hashes, Rows, group
+from feature_repo.columns import Array
+from ranking_service.training.baseline.layout import Matrix
+from ranking_service.training.baseline.rows import GROUPS, Hashes, Rows, group, mix
 from ranking_service.training.baseline.sample import Sample
 from skew_checks.distributions.resampling import Estimate
 from skew_checks.distributions.settings import DriftSettings
 
-ROUNDS = 40
+ROUNDS = 30
 PARAMETERS = {
     "objective": "binary:logistic",
     "max_depth": 4,
@@ -36,6 +38,7 @@ TELLING = 5
 FEWEST_DAYS = 3
 QUARTERS = 4
 Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,17 @@ def tell_apart(
     current: Sample, reference: Sample, *, names: Sequence[str], settings: DriftSettings
 ) -> ToldApart:
     """`names` are those of the samples' columns. Both sides must have rows."""
-    limit = settings.classifier_rows
-    matrix = np.concatenate([current.matrix[:limit], reference.matrix[:limit]])
-    user = np.concatenate([current.user[:limit], reference.user[:limit]])
-    is_current = np.arange(len(matrix)) < len(current.matrix[:limit])
-    users = min(len(np.unique(user[is_current])), len(np.unique(user[~is_current])))
-    scores, gains = _scores(matrix, is_current, user, names=names, settings=settings)
+    sides = [
+        side.rows(np.arange(min(len(side.user), settings.classifier_rows))) for side in (current, reference)
+    ]
+    rows = _both(*sides)
+    is_current = np.arange(len(rows.user)) < len(sides[0].user)
+    scored, scores, gains = _scores(rows, is_current, names=names, settings=settings)
     telling = sorted(gains, key=lambda name: (-gains[name], name))[:TELLING]
-    return ToldApart(_estimate(scores, is_current, group(user)), tuple(telling), users)
+    users = min(len(np.unique(rows.user[scored & side])) for side in (is_current, ~is_current))
+    return ToldApart(
+        _estimate(scores[scored], is_current[scored], group(rows.user[scored])), tuple(telling), users
+    )
 
 
 def natural_auc(reference: Sample, *, names: Sequence[str], settings: DriftSettings) -> float:
@@ -72,11 +78,11 @@ def natural_auc(reference: Sample, *, names: Sequence[str], settings: DriftSetti
     if len(enough) < FEWEST_DAYS:
         return 0.5
     last = day == enough[-1]
-    told = tell_apart(_rows(reference, last), _rows(reference, ~last), names=names, settings=settings)
+    told = tell_apart(reference.rows(last), reference.rows(~last), names=names, settings=settings)
     return max(told.estimate.value, 0.5)
 
 
-def auc(scores: Floats, is_current: npt.NDArray[np.bool_]) -> float:
+def auc(scores: Floats, is_current: Mask) -> float:
     """Area under the ROC curve: share of (current, reference) pairs in the right order, ties half (Mann-Whitney)."""
     ours, theirs = int(is_current.sum()), int((~is_current).sum())
     if not ours or not theirs:
@@ -85,7 +91,7 @@ def auc(scores: Floats, is_current: npt.NDArray[np.bool_]) -> float:
     return float((ranks[is_current].sum() - ours * (ours + 1) / 2) / (ours * theirs))
 
 
-def _estimate(scores: Floats, is_current: npt.NDArray[np.bool_], groups: Rows) -> Estimate:
+def _estimate(scores: Floats, is_current: Mask, groups: Rows) -> Estimate:
     value = auc(scores, is_current)
     kept = [groups != number for number in range(GROUPS) if (groups == number).any()]
     replicates = np.array([auc(scores[mask], is_current[mask]) for mask in kept])
@@ -94,47 +100,51 @@ def _estimate(scores: Floats, is_current: npt.NDArray[np.bool_], groups: Rows) -
 
 
 def _scores(
-    matrix: npt.NDArray[np.float32],
-    is_current: npt.NDArray[np.bool_],
-    user: Hashes,
-    *,
-    names: Sequence[str],
-    settings: DriftSettings,
-) -> tuple[Floats, dict[str, float]]:
-    """Out of fold, float64 [rows], as ranks within the fold in [0, 1]; and each feature's gain, over the folds."""
-    fold = (user >> np.uint64(7)).astype(np.int64) % settings.classifier_folds
-    scores = np.full(len(matrix), 0.5)
+    rows: Sample, is_current: Mask, *, names: Sequence[str], settings: DriftSettings
+) -> tuple[Mask, Floats, dict[str, float]]:
+    """Rows that were scored; their scores, as ranks within the fold in [0, 1]; each feature's gain over the folds.
+
+    Users and items fall into folds; of fold k are scored the rows whose user and item both are in it, by what was
+    fitted on the rows of which neither is.
+    """
+    user, item = (_fold(hashes, settings.classifier_folds) for hashes in (rows.user, rows.item))
+    scored, scores = np.zeros(len(user), bool), np.zeros(len(user))
     gains: dict[str, float] = {}
     for number in range(settings.classifier_folds):
-        held = fold == number
-        if not held.any() or len(np.unique(is_current[~held])) < 2:
+        held, fitted = (user == number) & (item == number), (user != number) & (item != number)
+        if not held.any() or len(np.unique(is_current[fitted])) < 2:
             continue
-        booster = _fit(matrix[~held], is_current[~held], names, settings)
-        found = booster.predict(
-            xgboost.DMatrix(np.nan_to_num(matrix[held], nan=np.nan), feature_names=list(names))
-        )
+        booster = _fit(rows.matrix[fitted], is_current[fitted], names, settings)
+        found = booster.predict(_columns(rows.matrix[held], names))
+        scored |= held
         scores[held] = rankdata(found) / held.sum()
         for name, gain in booster.get_score(importance_type="total_gain").items():
             gains[name] = gains.get(name, 0.0) + float(gain)
-    return scores, gains
+    return scored, scores, gains
 
 
-def _fit(
-    matrix: npt.NDArray[np.float32],
-    is_current: npt.NDArray[np.bool_],
-    names: Sequence[str],
-    settings: DriftSettings,
-) -> xgboost.Booster:
-    """Both sides weigh the same. Infinities become the largest numbers, which XGBoost takes."""
+def _fold(hashes: Hashes, folds: int) -> Rows:
+    return (mix(hashes, hashes) >> np.uint64(33)).astype(np.int64) % folds
+
+
+def _columns(matrix: Matrix, names: Sequence[str], **more: Array) -> xgboost.DMatrix:
+    """Infinities become the largest numbers, which XGBoost takes."""
+    return xgboost.DMatrix(np.nan_to_num(matrix, nan=np.nan), feature_names=list(names), **more)
+
+
+def _fit(matrix: Matrix, is_current: Mask, names: Sequence[str], settings: DriftSettings) -> xgboost.Booster:
+    """Both sides weigh the same."""
     share = is_current.mean()
-    rows = xgboost.DMatrix(
-        np.nan_to_num(matrix, nan=np.nan),
-        is_current,
-        weight=np.where(is_current, 0.5 / share, 0.5 / (1 - share)),
-        feature_names=list(names),
-    )
+    weight = np.where(is_current, 0.5 / share, 0.5 / (1 - share))
+    rows = _columns(matrix, names, label=is_current, weight=weight)
     return xgboost.train({**PARAMETERS, "seed": settings.seed, "nthread": 2}, rows, ROUNDS)
 
 
-def _rows(sample: Sample, chosen: npt.NDArray[np.bool_]) -> Sample:
-    return Sample(sample.order[chosen], sample.user[chosen], sample.cell[chosen], sample.matrix[chosen])
+def _both(current: Sample, reference: Sample) -> Sample:
+    """One side's rows behind the other's."""
+    return Sample(
+        *(
+            np.concatenate([getattr(current, name), getattr(reference, name)])
+            for name in ("order", "user", "item", "cell", "matrix")
+        )
+    )

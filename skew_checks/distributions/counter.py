@@ -153,7 +153,7 @@ class DriftCounter:
         sample = self._population.sample
         if self.baseline is None or sample is None:
             return ()
-        together, sentence = joint_drift(sample, self.baseline, self.settings)
+        together, sentence = joint_drift(sample, self.baseline, drifts, self.settings)
         if sentence:
             self._note(f": {sentence}")
         return (together, *embedding_drifts(sample, self.baseline, drifts, self.settings))

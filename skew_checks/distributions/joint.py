@@ -14,11 +14,35 @@ from skew_checks.result_population import Drift, DriftTest
 
 ALL_FEATURES = "(all features)"
 CHANCE = 0.5
+BLIND = 0.95
+"""Where the days of the training are told apart so well, another day says nothing."""
 
 
-def joint_drift(served: Sample, baseline: Baseline, settings: DriftSettings) -> tuple[Drift, str | None]:
-    """Of all columns, against training; and a sentence about what tells them apart, where that is news."""
-    return classified(ALL_FEATURES, "", served, baseline.sample, names=_names(baseline), settings=settings)
+def joint_drift(
+    served: Sample, baseline: Baseline, drifts: Sequence[Drift], settings: DriftSettings
+) -> tuple[Drift, str | None]:
+    """Of all columns that are steady over the training's days, by `drifts`, against training.
+
+    The others tell the day by themselves. The sentence says what tells the sides apart, where that is news.
+    """
+    names = _names(baseline)
+    steady = {
+        drift.feature
+        for drift in drifts
+        if drift.against == "training"
+        and all(test.tolerance <= settings.tolerances[test.statistic] for test in drift.tests)
+    }
+    places = [place for place, name in enumerate(names) if name in steady]
+    if not places:
+        return _drift(ALL_FEATURES, "", Status.INSUFFICIENT, 0, ()), None
+    return classified(
+        ALL_FEATURES,
+        "",
+        served.columns(places),
+        baseline.sample.columns(places),
+        names=[names[place] for place in places],
+        settings=settings,
+    )
 
 
 def embedding_drifts(
@@ -37,8 +61,8 @@ def embedding_drifts(
         drift, _ = classified(
             feature,
             view,
-            _columns(served, places),
-            _columns(baseline.sample, places),
+            served.columns(places),
+            baseline.sample.columns(places),
             names=[names[place] for place in places],
             settings=settings,
         )
@@ -64,8 +88,6 @@ def classified(
     usual = natural_auc(reference, names=names, settings=settings)
     test = _test(told, max(settings.tolerances["domain_auc"], usual), settings)
     status = Status.WARN if test.status is Status.FAIL else test.status
-    if told.users < settings.minimum_effective:
-        status = Status.INSUFFICIENT
     sentence = f"served rows of {feature} are told from training rows mostly by {', '.join(told.telling)}"
     return _drift(feature, view, status, told.users, (test,)), sentence if status is Status.WARN else None
 
@@ -73,7 +95,7 @@ def classified(
 def _test(told: ToldApart, tolerance: float, settings: DriftSettings) -> DriftTest:
     estimate = told.estimate
     p = estimate.p_value(tolerance)
-    if told.users < settings.minimum_effective:
+    if told.users < settings.minimum_effective or tolerance > BLIND:
         status = Status.INSUFFICIENT
     elif p > settings.false_discovery_rate:
         status = Status.OK
@@ -118,7 +140,3 @@ def _drift(feature: str, view: str, status: Status, users: int, tests: tuple[Dri
 
 def _names(baseline: Baseline) -> list[str]:
     return [bins.feature for bins in baseline.counts.bins]
-
-
-def _columns(sample: Sample, places: Sequence[int]) -> Sample:
-    return Sample(sample.order, sample.user, sample.cell, sample.matrix[:, list(places)])

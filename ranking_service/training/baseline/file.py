@@ -23,7 +23,7 @@ from ranking_service.training.baseline.sample import Sample
 
 BASELINE_FILE = "baseline.npz"
 FORMAT = 1
-SAMPLE = ("order", "user", "cell", "matrix")
+SAMPLE = ("order", "user", "item", "cell", "matrix")
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ class Sample:
 
     order: Hashes
     user: Hashes
+    item: Hashes
     cell: Rows
     matrix: npt.NDArray[np.float32]
 
@@ -38,7 +40,9 @@ class Sample:
         requests = keys.request[picked]
         sorting = np.argsort(order[requests], kind="stable")
         picked, requests = picked[sorting], requests[sorting]
-        return cls(order[requests], keys.user[requests], keys.cell[requests], matrix[picked])
+        return cls(
+            order[requests], keys.user[requests], keys.item[picked], keys.cell[requests], matrix[picked]
+        )
 
     def merged(self, other: Sample) -> Sample:
         order = np.concatenate([self.order, other.order])
@@ -46,6 +50,17 @@ class Sample:
         return Sample(
             order[kept],
             np.concatenate([self.user, other.user])[kept],
+            np.concatenate([self.item, other.item])[kept],
             np.concatenate([self.cell, other.cell])[kept],
             np.concatenate([self.matrix, other.matrix])[kept],
         )
+
+    def rows(self, chosen: Rows | npt.NDArray[np.bool_]) -> Sample:
+        """Some of them."""
+        return Sample(
+            self.order[chosen], self.user[chosen], self.item[chosen], self.cell[chosen], self.matrix[chosen]
+        )
+
+    def columns(self, places: Sequence[int]) -> Sample:
+        """Some of the features."""
+        return replace(self, matrix=self.matrix[:, list(places)])
