@@ -104,7 +104,8 @@ class FeatureBins:
         """Ascending breaks, and the bin of (break, break]: a special value is an interval of its own."""
         special = {} if np.isnan(self.default) else {np.float32(self.default): DEFAULT}
         special |= {np.float32(atom): DEFAULT + 1 + place for place, atom in enumerate(self.atoms)}
-        below = [np.nextafter(value, np.float32(-np.inf)) for value in special]
+        with np.errstate(over="ignore"):  # below the least number there is -inf
+            below = [np.nextafter(value, np.float32(-np.inf)) for value in special]
         edges = np.array(self.edges, np.float32)
         bounds = [np.float32(-np.inf), *special, *below, *edges, np.float32(LARGEST)]
         breaks = np.unique(np.array(bounds, np.float32))
