@@ -26,7 +26,6 @@ class Answer:
     """What Evidently says of one file."""
 
     name: str
-    version: str
     columns: tuple[str, ...]
 
 
@@ -55,6 +54,7 @@ def check_python(python: Path) -> None:
             f"{python} cannot import Evidently ({tried.stderr.strip().splitlines()[-1]}); install it there "
             "(pip install evidently pyarrow), or leave out --evidently"
         )
+    return tried.stdout.strip()
 
 
 def ask(python: Path, reference: Path, files: Sequence[Path]) -> Iterator[Answer]:
@@ -69,7 +69,7 @@ def ask(python: Path, reference: Path, files: Sequence[Path]) -> Iterator[Answer
     assert process.stdout is not None
     for line in process.stdout:
         said = json.loads(line)
-        yield Answer(Path(said["path"]).stem, said["version"], tuple(said["columns"]))
+        yield Answer(Path(said["path"]).stem, tuple(said["columns"]))
     if process.wait():
         raise MissingInputError(
             f"Evidently failed in {python}; try {program} with it by hand, or leave out --evidently"

@@ -77,9 +77,14 @@ class RedisRows:
 
     def everything(self, step: int) -> dict[bytes, Any]:
         """All rows of that database, hashes as dicts; for tests."""
-        client = self._client(step)
-        keys = sorted(client.scan_iter(b"mq:r|*", count=5000))
-        return {key: client.hgetall(key) if client.type(key) == b"hash" else client.get(key) for key in keys}
+        keys = sorted(self._client(step).scan_iter(b"mq:r|*", count=5000))
+        kinds = self._client(step).pipeline(transaction=False)
+        for key in keys:
+            kinds.type(key)
+        rows = self._client(step).pipeline(transaction=False)
+        for key, kind in zip(keys, kinds.execute(), strict=True):
+            rows.hgetall(key) if kind == b"hash" else rows.get(key)
+        return dict(zip(keys, rows.execute(), strict=True))
 
     def close(self) -> None:
         for client in self._clients.values():

@@ -8,7 +8,7 @@ from pathlib import Path
 from skew_checks.bench.catalogue import DEFECTS
 from skew_checks.bench.controls import another_night
 from skew_checks.bench.defect import Defect
-from skew_checks.bench.evidently import ask, check_python, write_matrix
+from skew_checks.bench.evidently import ask, version_in, write_matrix
 from skew_checks.bench.judged import A_A, Judged
 from skew_checks.bench.night import Night
 from skew_checks.bench.others import EVIDENTLY, TFDV, OtherNight, TfdvStyle, is_right, served_matrix
@@ -57,8 +57,9 @@ class Lookers:
 
     def ask_evidently(self, python: Path, step: Step) -> None:
         """About all nights that were written."""
+        version = version_in(python)
         for number, answer in enumerate(ask(python, self._file("reference"), self._files)):
-            step(f"Evidently {answer.version}: night {number + 1} of {len(self._files)}")
+            step(f"Evidently {version}: night {number + 1} of {len(self._files)}")
             self._add(EVIDENTLY, answer.name.replace("_", "@"), answer.columns)
 
     def _is_wanted(self, name: str) -> bool:
@@ -93,7 +94,7 @@ def measure(
 ) -> tuple[list[Judged], list[OtherNight]]:
     """Every night of the plan, and what the other tools say of those at `other_shares`; none are asked without."""
     if evidently is not None:
-        check_python(evidently)
+        version_in(evidently)
     if not other_shares:
         return list(run(world, folder, plan, step=step)), []
     lookers = Lookers(world, folder, other_shares, writes=evidently is not None)

@@ -47,6 +47,8 @@ class Size:
     seed: int = 5
 
 
+TINY = Size(users=150, items=90, days=5, served_day=4, dense_days=2, has_weekend=False, rounds=8)
+"""For tests."""
 QUICK = Size(users=260, items=160, days=9, served_day=8, dense_days=3, has_weekend=False, rounds=15)
 
 
