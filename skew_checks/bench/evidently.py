@@ -44,11 +44,10 @@ def write_matrix(path: Path, matrix: Matrix, contract: Contract) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def check_python(python: Path) -> None:
-    """Raises MissingInputError where that interpreter has no Evidently."""
-    tried = subprocess.run(
-        [*_isolated(python), "-c", "import evidently"], capture_output=True, text=True, check=False
-    )
+def version_in(python: Path) -> str:
+    """Of the Evidently that interpreter has. Raises MissingInputError where it has none."""
+    command = [*_isolated(python), "-c", "import evidently; print(evidently.__version__)"]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)
     if tried.returncode:
         raise MissingInputError(
             f"{python} cannot import Evidently ({tried.stderr.strip().splitlines()[-1]}); install it there "
