@@ -27,7 +27,7 @@ HELP: dict[Cause, Help] = {
     Cause.DUPLICATE_LOG_ROWS: Help(
         "Duplicate log rows",
         "The serving log has the same request, or the same candidate of a request, more than once.",
-        "Find what wrote twice (a restored backup, a copied segment, two writers of one name) and delete the copies.",
+        "Find what wrote twice (a restored backup, a copied segment) and delete the copies; serving needs nothing.",
     ),
     Cause.ASSEMBLY: Help(
         "Wrong assembly",
@@ -57,7 +57,7 @@ HELP: dict[Cause, Help] = {
     Cause.NEVER_MATERIALIZED: Help(
         "Never materialized",
         "Redis had no row although one was due: it was never written, or was evicted.",
-        "Run `marquee features materialize`, then look at Redis for evictions (`evicted_keys`).",
+        "Run `marquee features reconcile`, then look at Redis for evictions (`evicted_keys` of INFO).",
     ),
     Cause.MATERIALIZATION_GAP: Help(
         "Materialization gap",
@@ -67,11 +67,11 @@ HELP: dict[Cause, Help] = {
     Cause.LATE_DATA: Help(
         "Late data",
         "The right row became known only after serving had read the older one.",
-        "Make the upstream job deliver earlier, or declare a later `freshness` if the delay is acceptable.",
+        "Run `marquee features reconcile`, which brings late rows; then make the source deliver earlier.",
     ),
     Cause.CORRECTION_NOT_APPLIED: Help(
         "Correction not applied",
-        "Redis has the right row in an earlier version: its values were corrected and not written again.",
+        "Redis has an earlier version of the right row: its values were corrected offline and not written again.",
         "Run `marquee features reconcile` for the view; it writes what differs.",
     ),
     Cause.TTL: Help(
