@@ -137,7 +137,7 @@ def _fit(matrix: Matrix, is_current: Mask, names: Sequence[str], settings: Drift
     share = is_current.mean()
     weight = np.where(is_current, 0.5 / share, 0.5 / (1 - share))
     rows = _columns(matrix, names, label=is_current, weight=weight)
-    return xgboost.train({**PARAMETERS, "seed": settings.seed, "nthread": 2}, rows, ROUNDS)
+    return xgboost.train({**PARAMETERS, "seed": settings.seed, "nthread": 1}, rows, ROUNDS)
 
 
 def _both(current: Sample, reference: Sample) -> Sample:
