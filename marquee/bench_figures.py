@@ -56,7 +56,7 @@ def show(findings: Findings, setting: dict[str, Any], *, quick: bool) -> None:
     for one in findings.measured:
         values = (_with_unit(value, one.unit) for value in (one.median, one.p99, one.p999))
         measured.add_row(one.measure, one.name, *values, str(one.times), one.what)
-    console.print(measured)
+    console.print(measured if findings.measured else machine)
     figures = Table("measure", "figure", "value", "must be", "reached")
     for figure in findings.figures:
         figures.add_row(figure.measure, figure.what, _rounded(figure.value), *_verdict(figure))

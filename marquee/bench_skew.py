@@ -209,9 +209,15 @@ def _others(nights: Sequence[Judged], others: Sequence[OtherNight]) -> Table:
 
     from skew_checks.bench.comparison import compared
 
-    table = Table("tool", "nights", "found", "of", title="the same nights, by who looks")
+    table = Table("tool", "nights", "found", "of", "columns named", title="the same nights, by who looks")
     for row in compared(nights, others):
-        table.add_row(row.tool, row.nights, str(row.found), str(row.of))
+        table.add_row(
+            row.tool,
+            row.nights,
+            str(row.found),
+            str(row.of),
+            "" if row.columns is None else f"{row.columns:.1f}",
+        )
     return table
 
 
