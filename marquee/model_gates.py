@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from feature_repo.errors import BundleError, MissingInputError
+from feature_repo.errors import BundleError, MissingInputError, ReportError
 from feature_repo.workspace import Workspace
 from ranking_service.bundle import Bundle, load
 from ranking_service.models.registry import Registry
+from skew_checks.cause import Cause
+from skew_checks.formats import loads
+from skew_checks.result import Defect, SkewReport
+from skew_checks.result_parts import Outcome, Status
 
 LEAST_LISTS = 50
 """Fewer logged requests with outcomes of both kinds say nothing about a model's worth."""
@@ -29,61 +31,75 @@ class Drop:
 
 
 def check_skew_clean(workspace: Workspace, registry: Registry, candidate: Bundle) -> str:
-    """A sentence that the last skew report clears all that `candidate` reads. Raises BundleError with why not."""
+    """A sentence that the last skew report clears all that `candidate` reads. Raises BundleError with why not.
+
+    Defects that fail refuse it. Those within their budget (warn) do not, but are told.
+    """
     report = _last_report(workspace)
-    if report["outcome"] == "too_little":
-        raise _refused(
-            candidate, f"the skew check of {report['checked_at'][:16]} had too little data to judge"
-        )
-    problems = [*_findings(report, candidate), *_not_compared(report, registry, candidate)]
+    checked = f"{report.checked_at:%Y-%m-%dT%H:%M}"
+    if report.outcome in (Outcome.NOT_ENOUGH, Outcome.INTERNAL):
+        raise _refused(candidate, f"the skew check of {checked} had too little data to judge")
+    read = [defect for defect in report.defects if _reads(candidate, defect)]
+    failing = [defect for defect in read if defect.status is Status.FAIL]
+    problems = [*_told(failing), *_not_compared(report, registry, candidate)]
     if problems:
-        raise _refused(candidate, f"the skew check of {report['checked_at'][:16]}: " + "; ".join(problems))
-    return f"skew: clean on {report['checked_at'][:16]}, {report['values']:,} values of {report['requests']:,} requests"
+        raise _refused(candidate, f"the skew check of {checked}: " + "; ".join(problems))
+    volume = report.volume
+    told = f"skew: clean on {checked}, {volume.values:,} values of {volume.requests:,} requests"
+    within = _features(read)
+    return f"{told}; within their budgets differ {within}" if within else told
+
+
+def _reads(candidate: Bundle, defect: Defect) -> bool:
+    """Whether the defect is about a feature, or a transform, of the candidate."""
+    contract = candidate.contract
+    names = {*contract.raw_fields, *contract.feature_names}
+    return bool(names.intersection(defect.features)) or defect.view in {
+        plan.name for plan in contract.transforms
+    }
+
+
+def _told(failing: list[Defect]) -> Iterator[str]:
+    code = [defect for defect in failing if defect.cause is Cause.TRANSFORM_CODE]
+    values = [defect for defect in failing if defect.cause is not Cause.TRANSFORM_CODE]
+    if values:
+        causes = ", ".join(dict.fromkeys(defect.cause.value for defect in values))
+        yield f"served and offline values differ of {_features(values)} ({causes})"
+    if code:
+        views = ", ".join(dict.fromkeys(defect.view for defect in code))
+        yield f"other code of the transforms {views} was served"
+
+
+def _features(defects: list[Defect]) -> str:
+    return ", ".join(dict.fromkeys(feature for defect in defects for feature in defect.features))
 
 
 def _refused(candidate: Bundle, why: str) -> BundleError:
     return BundleError(f"{candidate.version} is not promoted: {why}")
 
 
-def _last_report(workspace: Workspace) -> dict[str, Any]:
+def _last_report(workspace: Workspace) -> SkewReport:
     reports = [_read_report(path) for path in workspace.reports.glob("skew-*.json")]
     if not reports:
         raise MissingInputError(
             f"no skew report in {workspace.reports}; make one with `marquee skew check`, on requests that were served"
         )
-    return max(reports, key=lambda report: str(report["checked_at"]))
+    return max(reports, key=lambda report: report.checked_at)
 
 
-def _read_report(path: Path) -> dict[str, Any]:
+def _read_report(path: Path) -> SkewReport:
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        report["checked_at"], report["outcome"], report["findings"], report["bundles"]
-    except (ValueError, KeyError, TypeError) as error:
+        return loads(path.read_text(encoding="utf-8"))
+    except ReportError as error:
         raise MissingInputError(
-            f"{path} is no skew report ({error!r}); run `marquee skew check` again"
+            f"{path} is no skew report ({error}); run `marquee skew check` again"
         ) from error
-    return report
 
 
-def _findings(report: dict[str, Any], candidate: Bundle) -> Iterator[str]:
-    """What differs, of that which the candidate reads."""
-    contract = candidate.contract
-    read = {*contract.raw_fields, *contract.feature_names}
-    differing = dict.fromkeys(found["feature"] for found in report["findings"] if found["feature"] in read)
-    if differing:
-        yield f"served and offline values differ of {', '.join(differing)}"
-    transforms = {plan.name for plan in contract.transforms}
-    changed = dict.fromkeys(
-        found["name"] for found in report["changed_transforms"] if found["name"] in transforms
-    )
-    if changed:
-        yield f"other code of the transforms {', '.join(changed)} was served"
-
-
-def _not_compared(report: dict[str, Any], registry: Registry, candidate: Bundle) -> Iterator[str]:
+def _not_compared(report: SkewReport, registry: Registry, candidate: Bundle) -> Iterator[str]:
     """What the candidate reads that none of the bundles checked did: about that the report says nothing."""
     compared = set()
-    for version in report["bundles"]:
+    for version in report.bundles:
         contract = load(registry.folder(version)).contract
         for view in contract.views:
             compared |= {(view.name, view.fingerprint, field.name) for field in view.fields}

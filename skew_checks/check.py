@@ -1,36 +1,34 @@
-"""`marquee skew check`: replay, compare, say what differs."""
+"""`marquee skew check`: replay the serving log part by part, compare, find causes, report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
 
-import numpy as np
-import pyarrow as pa
+from feast import FeatureStore
 
-from feature_repo.columns import Columns
 from feature_repo.errors import BundleError
 from feature_repo.workspace import Workspace
 from materialization.feast_store import open_store
 from ranking_service import bundle as bundles
-from ranking_service.bundle import Bundle
 from ranking_service.models.registry import Registry, registry_of
-from ranking_service.transform_code import WAY_OUT, changed_transforms
-from skew_checks.early_report import report_of
-from skew_checks.evidence import Evidence, plain_value
-from skew_checks.hints import model_hint, stored_hint
-from skew_checks.replay import declared_differences, replay
-from skew_checks.result import SkewReport
-from skew_checks.result_parts import Window
+from skew_checks.comparing import Judge
+from skew_checks.extras import Extras, drift_watch, with_effects
+from skew_checks.judged import Judged, judged
+from skew_checks.judging import Judging
+from skew_checks.manifest import Stages, manifest
+from skew_checks.other_findings import duplicates, request_clocks
+from skew_checks.parts import served_parts
+from skew_checks.replay import declared_differences, judging_contract
+from skew_checks.result import Defect, FeatureResult, SkewReport
+from skew_checks.result_parts import Status, Volume, Window
+from skew_checks.result_population import Drift
 from skew_checks.served import Log, read_log
-from skew_checks.tally import Count, Subject, Tally
+from skew_checks.subjects import subjects_of
 from skew_checks.thresholds import Thresholds
-from skew_checks.verdict import ChangedTransform, Example, Finding, Kind, Minimum, Verdict
-
-EXAMPLES = 3
-CLOCK_STEP, CLOCK_ROOM, CLOCK_FARTHEST = 900.0, 60.0, 14 * 3600.0
-"""Seconds: time zones differ by quarters of an hour, up to 14 hours; a request arrives within a minute."""
+from skew_checks.verdicts import by_harm, outcome_of, sentence_of
+from skew_checks.view_facts import view_facts
 
 
 def check(
@@ -38,62 +36,63 @@ def check(
     window: Window,
     *,
     thresholds: Thresholds | None = None,
+    request: str | None = None,
+    extras: Extras | None = None,
     now: datetime | None = None,
     step: Callable[[str], None] = lambda _sentence: None,
 ) -> SkewReport:
-    """As `verdict_of`, for pages, formats and gates."""
-    wanted = thresholds or Thresholds()
-    minimum = Minimum(wanted.min_requests, wanted.min_rows)
-    verdict = verdict_of(workspace, window, minimum=minimum, step=step)
-    return report_of(verdict, wanted, now=now or datetime.now(UTC))
-
-
-def verdict_of(
-    workspace: Workspace,
-    window: Window,
-    *,
-    minimum: Minimum | None = None,
-    step: Callable[[str], None] = lambda _sentence: None,
-) -> Verdict:
     """Compare every value served in the window with what the training join gives for the same request.
 
-    Beside the values: whether each bundle's request-time transforms still run the code it was trained on.
-    Reads the log, the registry, the built partitions and the bundles; writes nothing. Raises BundleError for
-    requests of a bundle that is gone, MissingInputError before the first apply, EventDataError for a damaged
-    log.
+    Beside the values: whether scores are those of the bundle named, and transforms run the code it was trained on.
+    `request` keeps only the requests of that id. Reads the log, the registry, the built partitions and the bundles;
+    writes nothing but counts for the next night, where `extras` name a folder. Raises BundleError for requests of a
+    bundle that is gone, MissingInputError before the first apply, EventDataError for a damaged log.
     """
-    log = read_log(workspace.serving_log, window)
-    registry = registry_of(workspace)
-    _refuse_unknown(log, registry)
-    counts = []
-    for version in log.versions():
-        step(f"replaying {log.versions()[version]:,} requests of bundle {version}")
-        bundle = bundles.load(registry.folder(version))
-        counts.append(Count.of(replay(open_store(workspace), bundle, log.of_bundle(version))))
-    step("looking at what differs")
-    findings = [finding for count in counts for finding in _findings(count, workspace)]
-    return Verdict(
-        window=window,
-        minimum=minimum or Minimum(),
-        requests=log.requests,
-        rows=sum(len(count.replayed.joined) for count in counts),
-        values=sum(count.values for count in counts),
-        features=len({tally.subject.feature for count in counts for tally in count.tallies}),
-        bundles=tuple(log.versions()),
-        findings=tuple(sorted(findings, key=_importance)),
-        changed_transforms=tuple(found for count in counts for found in _changed_code(count.replayed.bundle)),
-        notes=_notes(log, counts),
-    )
+    wanted, beside, stages = thresholds or Thresholds(), extras or Extras(), Stages()
+    with stages.of("reading the log"):
+        log = read_log(workspace.serving_log, window, request=request)
+        registry = registry_of(workspace)
+        _refuse_unknown(log, registry)
+    found = []
+    for version, requests in log.versions().items():
+        step(f"replaying {requests:,} requests of bundle {version}")
+        with stages.of("opening bundle and store"):
+            judge = _judge(workspace, open_store(workspace), registry, version, wanted)
+        found.append(_judged(judge, log, window=window, thresholds=wanted, extras=beside, stages=stages))
+    return _report(log, found, window=window, thresholds=wanted, now=now or datetime.now(UTC), stages=stages)
 
 
-def _changed_code(bundle: Bundle) -> Iterator[ChangedTransform]:
-    for name in changed_transforms(bundle.contract):
-        features = tuple(feature.name for feature in bundle.contract.features if feature.origin == name)
-        yield ChangedTransform(name, bundle.version, features, f"a model trained on other code; {WAY_OUT}")
+def _judged(
+    judge: Judge, log: Log, *, window: Window, thresholds: Thresholds, extras: Extras, stages: Stages
+) -> Judged:
+    judging = Judging(judge, thresholds)
+    watch = drift_watch(judging) if extras.drift else None
+    judging.watchers = () if watch is None else (watch,)
+    segments = log.of_bundle(judge.bundle.version)
+    with stages.of("replaying and comparing"):
+        for served in served_parts(segments):
+            judging.add(served)
+    with stages.of("finding causes"):
+        result = judged(judging)
+    if extras.effect:
+        with stages.of("scoring again"):
+            result = replace(
+                result, defects=tuple(with_effects(judging, segments, result.defects, log.requests))
+            )
+    if watch is not None:
+        with stages.of("judging distributions"):
+            drift = watch.finish(window, extras)
+            result = replace(result, drift=drift, notes=watch.counter.notes)
+    return result
 
 
-def _importance(finding: Finding) -> tuple[bool, int, str]:
-    return finding.follows, -finding.mismatches, finding.feature
+def _judge(
+    workspace: Workspace, store: FeatureStore, registry: Registry, version: str, thresholds: Thresholds
+) -> Judge:
+    bundle = bundles.load(registry.folder(version))
+    contract, facts = judging_contract(store, bundle), view_facts(store)
+    subjects = subjects_of(bundle, contract, facts, budget=thresholds.budget)
+    return Judge(workspace, store, bundle, contract, facts, subjects)
 
 
 def _refuse_unknown(log: Log, registry: Registry) -> None:
@@ -107,86 +106,87 @@ def _refuse_unknown(log: Log, registry: Registry) -> None:
         )
 
 
-def _findings(count: Count, workspace: Workspace) -> list[Finding]:
-    witnesses = count.witnesses()
-    if witnesses is None:
-        return []
-    evidence = Evidence(workspace, count.replayed, witnesses)
-    differing = [tally for tally in count.tallies if tally.mismatches]
-    subjects = [tally.subject for tally in differing]
-    return [_finding(tally, evidence, subjects) for tally in differing]
-
-
-def _finding(tally: Tally, evidence: Evidence, others: list[Subject]) -> Finding:
-    subject = tally.subject
-    if subject.kind is Kind.RAW:
-        hint, follows = stored_hint(evidence, subject, others), False
-    else:
-        hint, follows = model_hint(evidence, subject, others)
-    return Finding(
-        feature=subject.feature,
-        kind=subject.kind,
-        view=subject.view,
-        bundle=evidence.replayed.bundle.version,
-        rows=tally.rows,
-        mismatches=tally.mismatches,
-        entities=tally.entities,
-        keyed_by=subject.keyed_by,
-        hint=hint,
-        follows=follows,
-        examples=_examples(evidence, subject),
+def _report(
+    log: Log,
+    found: list[Judged],
+    *,
+    window: Window,
+    thresholds: Thresholds,
+    now: datetime,
+    stages: Stages,
+) -> SkewReport:
+    judgings = [one.judging for one in found]
+    volume = _volume(log, judgings)
+    repeated = sum(judging.repeated for judging in judgings)
+    of_log = [*duplicates(log, repeated, volume.rows, thresholds), *request_clocks(log, thresholds)]
+    defects = by_harm(
+        [each.defect for one in found for each in one.defects] + [each.defect for each in of_log]
+    )
+    drift = [each for one in found for each in one.drift]
+    outcome = outcome_of(defects, drift, volume, thresholds)
+    return SkewReport(
+        window=window,
+        checked_at=now,
+        outcome=outcome,
+        sentence=sentence_of(outcome, defects, drift, volume=volume, thresholds=thresholds),
+        volume=volume,
+        bundles=tuple(log.versions()),
+        defects=tuple(defects),
+        features=tuple(_together(feature for one in found for feature in one.features)),
+        drift=tuple(_shown_drift(found, defects)),
+        freshness=tuple(each for one in found for each in one.freshness),
+        hourly=tuple(each for one in found for each in one.hourly),
+        parity=tuple(each for one in found for each in one.parity),
+        notes=tuple(_notes(log, found)),
+        manifest=manifest(thresholds, volume, log, stages),
     )
 
 
-def _examples(evidence: Evidence, subject: Subject) -> tuple[Example, ...]:
-    served, offline = evidence.pair(subject)
-    columns: Columns = {**evidence.served, "served": served, "offline": offline}
-    names = ("request_id", "user_id", "item_id", "request_timestamp", "served", "offline")
-    rows = islice(np.flatnonzero(evidence.bad(subject)).tolist(), EXAMPLES)
-    values = [{name: plain_value(columns[name], row) for name in names} for row in rows]
-    if subject.kind is Kind.MODEL:
-        values = [_with_categories(row, evidence, subject) for row in values]
-    return tuple(Example(**row) for row in values)  # type: ignore[arg-type]
+def _shown_drift(found: list[Judged], defects: list[Defect]) -> Iterator[Drift]:
+    """All that is not ok, and the bins of features with a defect."""
+    defective = {feature for defect in defects for feature in defect.features}
+    for each in (each for one in found for each in one.drift):
+        if each.status is not Status.OK or each.feature in defective:
+            yield each
 
 
-def _with_categories(row: dict[str, object], evidence: Evidence, subject: Subject) -> dict[str, object]:
-    """Codes as the text they stand for."""
-    categories = evidence.replayed.contract.features[evidence.positions[subject.feature]].categories
-    if not categories:
-        return row
-    texts = {
-        name: categories[int(code)]
-        for name in ("served", "offline")
-        if isinstance(code := row[name], float) and 0 <= code < len(categories)
-    }
-    return {**row, **texts}
+def _volume(log: Log, judgings: list[Judging]) -> Volume:
+    return Volume(
+        requests=sum(judging.requests for judging in judgings),
+        rows=sum(judging.rows for judging in judgings),
+        values=sum(judging.values for judging in judgings),
+        features=len({subject.feature for judging in judgings for subject in judging.judge.subjects}),
+        users=max((len(judging.users) for judging in judgings), default=0),
+        items=max((len(judging.items) for judging in judgings), default=0),
+        degraded=log.degraded,
+        duplicates=log.duplicates + sum(judging.repeated for judging in judgings),
+        dropped=log.dropped,
+        lost_segments=log.lost_segments,
+    )
 
 
-def _notes(log: Log, counts: list[Count]) -> tuple[str, ...]:
-    replays = [count.replayed for count in counts]
-    notes = [
-        note for replayed in replays for note in declared_differences(replayed.bundle, replayed.contract)
-    ]
-    notes += _clock_notes(log)
+def _together(features: Iterable[FeatureResult]) -> Iterator[FeatureResult]:
+    """Of several bundles the worst result of each comparison."""
+    worst: dict[tuple[str, str, bool], FeatureResult] = {}
+    for feature in features:
+        key = feature.feature, feature.view, feature.is_model_column
+        known = worst.get(key)
+        if known is None or (feature.rate.lower, feature.rate.bad) > (known.rate.lower, known.rate.bad):
+            worst[key] = feature
+    yield from worst.values()
+
+
+def _notes(log: Log, found: list[Judged]) -> Iterator[str]:
+    for one in found:
+        judge = one.judging.judge
+        yield from declared_differences(judge.bundle, judge.contract)
+        yield from one.notes
+    missing = log.requests - sum(one.judging.requests for one in found)
+    if missing:
+        yield f"{missing} requests have no candidates in the log and are not judged"
     if log.degraded:
-        notes.append(f"{log.degraded} requests answered with replaced values (level above 0) are not judged")
+        yield f"{log.degraded} requests answered with replaced values (level above 0) are not judged"
     if log.lost_segments:
-        notes.append(f"{log.lost_segments} segments of the log were cut off in writing and are not judged")
-    return tuple(notes)
-
-
-def _clock_notes(log: Log) -> list[str]:
-    """Request times that run off the server's clock by a time zone: both sides of the replay believe them."""
-    if not log.segments:
-        return []
-    head = pa.concat_tables([segment.head for segment in log.segments])
-    received = head["received_timestamp"].cast(pa.int64()).to_numpy() / 1e6
-    ahead = head["request_timestamp"].to_numpy() - received
-    steps = np.round(ahead / CLOCK_STEP)
-    off = (np.abs(ahead - steps * CLOCK_STEP) < CLOCK_ROOM) & (steps != 0) & (np.abs(ahead) <= CLOCK_FARTHEST)
-    if not off.all() or np.ptp(steps) != 0:
-        return []
-    return [
-        f"every request's time is {steps[0] / 4:+g} hours off the server's clock; unless these are replays, "
-        "a client sends local time as UTC"
-    ]
+        yield f"{log.lost_segments} segments of the log were cut off in writing and are not judged"
+    if log.dropped:
+        yield f"the log's writers dropped {log.dropped} requests of the window"

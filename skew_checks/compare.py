@@ -50,6 +50,17 @@ def differ(served: Column, offline: Column, relative: float | Array = 0.0) -> Ma
     return _numbers_differ(served.astype(np.float64), offline.astype(np.float64), relative)
 
 
+def inputs_differ(served: Array, offline: Array, relative: Array) -> Mask:
+    """`differ` of two float32 matrices [rows, features], a tolerance a feature: most cells are equal to the bit."""
+    with np.errstate(invalid="ignore"):
+        unequal: Mask = (served != offline) & ~(np.isnan(served) & np.isnan(offline))
+    row, column = np.nonzero(unequal)
+    unequal[row, column] = _numbers_differ(
+        served[row, column].astype(np.float64), offline[row, column].astype(np.float64), relative[column]
+    )
+    return unequal
+
+
 def _numbers_differ(served: Array, offline: Array, relative: float | Array) -> Mask:
     """Infinities are the same only when equal: a tolerance relative to infinity would pass anything."""
     with np.errstate(invalid="ignore", over="ignore"):

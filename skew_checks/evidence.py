@@ -1,35 +1,58 @@
-"""The witnesses of a replay laid out for looking at: values, rows' event times, and the road between them."""
+"""The witnesses of a replay laid out for looking at: values, rows' event times, and the road between them.
+
+All columns have one value per witness; missing as `feature_repo.columns` says.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from feature_repo.columns import Column, Columns, Ragged
+from feature_repo.columns import Column, Columns, Ragged, take
 from feature_repo.frames import columns_from_table
-from feature_repo.workspace import Workspace
-from materialization.data_plane.online.batched_fetch import Presence
-from ranking_service.assemble import assemble, encode
-from ranking_service.contract import ModelFeature
-from ranking_service.serving_log.tables import EVENT_TIME_PREFIX, PRESENCE_PREFIX
-from skew_checks.compare import Mask, differ
-from skew_checks.event_times import offline_event_times
-from skew_checks.replay import Replayed
-from skew_checks.tally import Subject, Witnesses
-from skew_checks.verdict import Kind
+from ranking_service.assemble import assemble
+from skew_checks.compare import Mask, differ, inputs_differ
+from skew_checks.comparing import Judge
+from skew_checks.event_times import Floats, RowTimes, StoredRows, row_times, rows_of_event
+from skew_checks.lag import blanked, legitimate, patched, served_rows
+from skew_checks.subjects import Subject
+from skew_checks.witnesses import Witnesses
 
-Floats = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ViewRows:
+    """The rows of one view behind the witnesses: served, at request time, and of the served row's event time."""
+
+    own: Floats
+    """Event time of the row that serving found, Unix seconds; NaN where there was none."""
+    unused: Mask
+    """There was none, or serving took it for expired."""
+    newest: RowTimes
+    """Of the row that is valid offline at request time, whatever its age."""
+    lags: Mask
+    """Where an older row is legitimate."""
+    stored: StoredRows
+    """Of the served row's event time."""
+
+    @property
+    def has_stored(self) -> Mask:
+        result = np.zeros(len(self.own), bool)
+        result[self.stored.places] = True
+        return result
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All columns have one value per witness; missing as `feature_repo.columns` says."""
+    """Looked up once and kept: views are few."""
 
-    workspace: Workspace
-    replayed: Replayed
+    judge: Judge
     witnesses: Witnesses
 
     @cached_property
@@ -40,70 +63,108 @@ class Evidence:
     @cached_property
     def offline(self) -> Columns:
         """Ids, request fields and stored values as the training join gave them."""
-        return columns_from_table(self.replayed.joined.take(self.witnesses.rows))
+        return columns_from_table(self.witnesses.offline)
 
     @cached_property
-    def expected_input(self) -> npt.NDArray[np.float32]:
-        """The matrix made from the joined values."""
-        return assemble(self.offline, self.replayed.contract)
+    def at(self) -> Floats:
+        """Request times, Unix seconds."""
+        return np.asarray(self.offline["request_timestamp"], np.float64)
 
     @cached_property
-    def carried_input(self) -> npt.NDArray[np.float32]:
-        """The matrix made, as the registry says, from the stored values that were served.
+    def received(self) -> Floats:
+        """When the server got the request, Unix seconds."""
+        micros = self.witnesses.served["received_timestamp"].cast(pa.int64()).to_numpy()
+        return np.asarray(micros, np.float64) / 1e6
 
-        Where the served matrix equals it, serving made the right thing of its values, and only the values can
-        be wrong. Where it does not, the way from values to matrix was another one.
-        """
-        return assemble({**self.offline, **self.served}, self.replayed.contract)
-
-    @cached_property
-    def positions(self) -> dict[str, int]:
-        return {name: index for index, name in enumerate(self.replayed.contract.feature_names)}
-
-    def pair(self, subject: Subject) -> tuple[Column, Column]:
-        """The subject's served and offline values."""
-        if subject.kind is Kind.RAW:
-            return self.served[subject.feature], self.offline[subject.feature]
-        index = self.positions[subject.feature]
-        return self.witnesses.model_input[:, index], self.expected_input[:, index]
-
-    def bad(self, subject: Subject) -> Mask:
-        """bool [witnesses]: where the subject differs."""
-        return differ(*self.pair(subject), subject.relative)
-
-    def astray(self, subject: Subject) -> Mask:
-        """bool [witnesses]: where a model column is not what its own served values make of it."""
-        index = self.positions[subject.feature]
-        return differ(self.witnesses.model_input[:, index], self.carried_input[:, index], subject.relative)
-
-    def default(self, feature: ModelFeature) -> float:
-        """The registered default as the model sees it: NaN for missing, and for a text no dictionary has."""
-        if not feature.field.is_text:
-            return float(feature.field.default)
-        return float(encode(np.array([feature.field.default], object), feature)[0])
-
-    def event_times(self, view: str) -> tuple[Floats, Floats]:
-        """Unix seconds of the served and of the offline row; NaN where there is none. Kept: views are few."""
-        if view not in self._event_times:
-            plan = self.replayed.contract.view(view)
-            rows = self.replayed.joined.take(self.witnesses.rows)
-            served = np.asarray(self.served[EVENT_TIME_PREFIX + view], np.float64)
-            self._event_times[view] = served, offline_event_times(self.workspace, plan, rows)
-        return self._event_times[view]
+    def rows(self, view: str) -> ViewRows:
+        if view not in self._rows:
+            plan = self.judge.contract.view(view)
+            workspace, keys = self.judge.workspace, self.witnesses.offline
+            own, unused = served_rows(plan, self.witnesses.served)
+            target = self.judge.facts[view].target_seconds
+            self._rows[view] = ViewRows(
+                own,
+                unused,
+                row_times(workspace, plan, keys, self.at),
+                legitimate(self.judge, plan, keys, own=own, at=self.at, target=target),
+                rows_of_event(workspace, plan, keys, own),
+            )
+        return self._rows[view]
 
     @cached_property
-    def _event_times(self) -> dict[str, tuple[Floats, Floats]]:
+    def _rows(self) -> dict[str, ViewRows]:
         return {}
 
-    def expired(self, view: str) -> Mask:
-        """bool [witnesses]: where serving found a row past the view's ttl, and so took its values as missing."""
-        presence = self.served[PRESENCE_PREFIX + view]
-        assert not isinstance(presence, Ragged)
-        return np.asarray(presence == Presence.EXPIRED.name.lower(), bool)
+    def of_own_rows(self, view: str, field: str) -> Column:
+        """The offline values of the served rows' own event times; those of request time where there are none."""
+        stored = self.rows(view).stored
+        return patched(self.offline[field], stored.places, stored.columns[field])
+
+    @cached_property
+    def reference(self) -> Columns:
+        """What stored values should have been: of the row's own event time where its lag is legitimate."""
+        result = dict(self.offline)
+        for view in self.judge.contract.views:
+            rows = self.rows(view.name)
+            if not rows.lags.any():
+                continue
+            ttl = view.ttl_seconds
+            gone = rows.lags & (rows.unused | (ttl > 0) & (self.at - rows.own > ttl))
+            kept = (rows.lags & ~rows.unused)[rows.stored.places]
+            places = rows.stored.places[kept]
+            for field in view.fields:
+                values = take(rows.stored.columns[field.name], np.flatnonzero(kept))
+                column = patched(result[field.name], places, values)
+                result[field.name] = blanked(column, np.flatnonzero(gone))
+        return result
+
+    @cached_property
+    def expected(self) -> Matrix:
+        """The matrix made from the reference."""
+        return assemble(self.reference, self.judge.contract)
+
+    @cached_property
+    def carried(self) -> Matrix:
+        """The matrix made, as the registry says, from the stored values that were served."""
+        return assemble({**self.reference, **self.served}, self.judge.contract)
+
+    def pair(self, subject: Subject) -> tuple[Column, Column]:
+        """What was served, and what should have been: for a model column, of the stored values served."""
+        if subject.is_model_column:
+            return self.witnesses.model_input[:, subject.column], self.carried[:, subject.column]
+        return self.served[subject.feature], self.reference[subject.feature]
+
+    def wrong(self, subject: Subject) -> Mask:
+        """bool [witnesses]: where these two differ."""
+        if subject.is_model_column:
+            return self._wrong_inputs[:, subject.column]
+        return differ(*self.pair(subject), subject.relative)
+
+    @cached_property
+    def _wrong_inputs(self) -> Mask:
+        tolerances = self.judge.tolerances
+        return inputs_differ(self.witnesses.model_input, self.carried, tolerances) & inputs_differ(
+            self.witnesses.model_input, self.expected, tolerances
+        )
+
+    def kept(self, name: str, make: Callable[[], Mask]) -> Mask:
+        """What a rule found for all cases, made once."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
+    @cached_property
+    def _kept(self) -> dict[str, Mask]:
+        return {}
+
+    @cached_property
+    def transforms(self) -> frozenset[str]:
+        """Names of what is computed at request time."""
+        return frozenset(plan.name for plan in self.judge.contract.transforms)
 
 
 def plain_value(column: Column, row: int) -> object:
-    """One value for people and JSON: missing is None, of a long list the first entries."""
+    """One value for people and JSON: missing is None."""
     if isinstance(column, Ragged):
         return column.take(np.array([row])).to_lists()[0]
     value = column[row]

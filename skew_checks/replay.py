@@ -19,9 +19,11 @@ from feast import FeatureStore
 from feature_repo.errors import BundleError
 from ranking_service.bundle import Bundle
 from ranking_service.compile_contract import compile_contract
-from ranking_service.contract import Contract
+from ranking_service.contract import Contract, ViewPlan
 from ranking_service.training_join import training_join
 from skew_checks.served import Segment, Served
+
+USER = ("user_id",)
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,49 @@ def replay(store: FeatureStore, bundle: Bundle, segments: tuple[Segment, ...]) -
     contract = judging_contract(store, bundle)
     asked = [field.name for field in bundle.contract.request_fields]
     rows = pa.concat_tables([segment.keys(asked) for segment in segments], promote_options="default")
+    joined = training_join(store, contract, _with_absent_fields(rows, contract))
+    return Replayed(bundle, contract, segments, joined)
+
+
+@dataclass(frozen=True)
+class OfflinePart:
+    """What the training join gives for one part of the log."""
+
+    requests: pa.Table
+    """A row per request: user_id, request fields, every stored feature of the user."""
+    candidates: pa.Table
+    """A row per candidate: both ids, `request_timestamp`, every stored feature of items and pairs."""
+
+
+def replay_part(store: FeatureStore, bundle: Bundle, contract: Contract, served: Served) -> OfflinePart:
+    """One part through the training join: what is the same for all candidates of a request is joined once."""
+    asked = [field.name for field in bundle.contract.request_fields]
+    requests = served.requests.select(["user_id", *asked])
+    items = served.candidates["item_id"]
+    firsts = items.take(pa.array(served.first))
+    of_users = _with_absent_fields(requests.add_column(1, "item_id", firsts), contract)
+    rows = of_users.select(["user_id", "request_timestamp"]).take(pa.array(served.request))
+    of_rows = rows.add_column(1, "item_id", items)
+    by_user: dict[bool, list[ViewPlan]] = {True: [], False: []}
+    for view in contract.views:
+        by_user[view.join_keys == USER].append(view)
+    return OfflinePart(
+        _joined(store, replace(contract, views=tuple(by_user[True])), of_users).drop_columns(["item_id"]),
+        _joined(store, replace(contract, views=tuple(by_user[False])), of_rows),
+    )
+
+
+def _joined(store: FeatureStore, contract: Contract, rows: pa.Table) -> pa.Table:
+    return training_join(store, contract, rows) if contract.views else rows
+
+
+def _with_absent_fields(rows: pa.Table, contract: Contract) -> pa.Table:
+    """Request fields that the bundle did not know are missing."""
     for field in contract.request_fields:
-        if field.name not in asked:
+        if field.name not in rows.column_names:
             kind = pa.string() if field.is_text else pa.float64()
             rows = rows.append_column(field.name, pa.nulls(len(rows), kind))
-    return Replayed(bundle, contract, segments, training_join(store, contract, rows))
+    return rows
 
 
 def judging_contract(store: FeatureStore, bundle: Bundle) -> Contract:

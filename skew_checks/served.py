@@ -1,10 +1,15 @@
-"""The serving log as a check reads it: the chosen requests, and what the model saw for their candidates."""
+"""The serving log as a check reads it: the chosen requests, and what the model saw for their candidates.
+
+A request is judged once: log rows that repeat another one (same `served_id`; for candidates also the same position)
+are counted and left out. None but the first counts, oldest segment first.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_repo.errors import EventDataError
-from ranking_service.serving_log.crashes import crashed_writers
 from ranking_service.serving_log.places import ClosedSegment, closed_segments
 from ranking_service.serving_log.tables import MODEL_PREFIX
+from skew_checks.log_losses import dropped_requests, lost_segments
 from skew_checks.result_parts import Window
 
 COMPLETE = 0
@@ -31,6 +36,7 @@ HEAD = (
     "level",
     "received_timestamp",
     "request_timestamp",
+    "candidate_count",
 )
 
 
@@ -75,6 +81,11 @@ class Served:
     request: npt.NDArray[np.int64]
     """int64 [candidates]: row of each candidate's request in `requests`."""
 
+    replica: npt.NDArray[np.object_] = field(default_factory=lambda: np.empty(0, object))
+    """Text [requests]: the server process that logged each."""
+    repeated: int = 0
+    """Candidate rows left out because they repeat another one."""
+
     @cached_property
     def first(self) -> npt.NDArray[np.int64]:
         """int64 [requests]: row of each request's first candidate."""
@@ -114,6 +125,11 @@ class Log:
     lost_segments: int
     """Open segments that were lost because their writer died."""
 
+    duplicates: int = 0
+    """Rows of requests that repeat another one, and of such requests' candidates."""
+    dropped: int = 0
+    """Requests of the window that writers had to drop, as far as they could count."""
+
     @property
     def requests(self) -> int:
         return sum(len(segment.head) for segment in self.segments)
@@ -129,19 +145,51 @@ class Log:
         return counts
 
 
-def read_log(folder: Path, window: Window) -> Log:
-    """The window's requests; an absent log is an empty one. Raises EventDataError for a damaged file."""
+def read_log(folder: Path, window: Window, *, request: str | None = None) -> Log:
+    """The window's requests; an absent log is an empty one. Raises EventDataError for a damaged file.
+
+    `request` keeps only the requests of that id, `request_id` or `served_id`.
+    """
     segments: list[Segment] = []
-    degraded = 0
+    degraded = duplicates = 0
+    seen: set[str] = set()
     for files in closed_segments(folder, first=_day(window.start), last=_day(window.end)):
-        head = _in_window(_read(files.requests, HEAD), window)
+        head = _of_request(_in_window(_read(files.requests, HEAD), window), request)
+        head, repeated = _new(head, seen)
+        duplicates += repeated
         complete = pc.equal(head["level"], COMPLETE)
         degraded += len(head) - pc.sum(complete).as_py() if len(head) else 0
         head = head.filter(complete)
         for version in pc.unique(head["bundle_version"]).to_pylist():
             mine = head.filter(pc.equal(head["bundle_version"], version))
             segments.append(Segment(files, version, mine))
-    return Log(_sampled(segments, window.sample), degraded, _lost(folder, window))
+    chosen = _sampled(segments, window.sample)
+    writers = {segment.files.writer for segment in segments}
+    written = sum(len(segment.head) for segment in chosen) + degraded
+    dropped = dropped_requests(folder, window, writers, written=written)
+    return Log(chosen, degraded, lost_segments(folder, window), duplicates, dropped)
+
+
+def _of_request(head: pa.Table, request: str | None) -> pa.Table:
+    if request is None:
+        return head
+    return head.filter(pc.or_(pc.equal(head["request_id"], request), pc.equal(head["served_id"], request)))
+
+
+def _new(head: pa.Table, seen: set[str]) -> tuple[pa.Table, int]:
+    """The requests not yet seen, and how many log rows the others have: theirs, and their candidates' if the
+    candidates are in another file than those of the first.
+    """
+    ids = head["served_id"].to_pylist()
+    elsewhere = np.fromiter((served_id in seen for served_id in ids), bool, len(ids))
+    first = np.zeros(len(ids), bool)
+    first[np.unique(np.array(ids, object), return_index=True)[1]] = True
+    seen.update(ids)
+    fresh = first & ~elsewhere
+    if fresh.all():
+        return head, 0
+    counts = head["candidate_count"].fill_null(0).to_numpy()
+    return head.filter(pa.array(fresh)), int((~fresh).sum() + counts[first & elsewhere].sum())
 
 
 def _day(instant: datetime | None) -> date | None:
@@ -171,26 +219,23 @@ def _sampled(segments: list[Segment], sample: int | None) -> tuple[Segment, ...]
     return tuple(replace(part, head=part.head.filter(pa.array(mask))) for part, mask in pairs if mask.any())
 
 
-def _lost(folder: Path, window: Window) -> int:
-    """Writers that died in the window; each lost what it had open."""
-    times = [datetime.fromisoformat(record.updated) for record in crashed_writers(folder)]
-    return sum(
-        (window.start is None or time >= window.start) and (window.end is None or time < window.end)
-        for time in times
-    )
-
-
 def _request_of(candidates: pa.Table, requests: pa.Table) -> pa.Array:
     places = pc.index_in(candidates["served_id"], requests["served_id"].combine_chunks())
     return places.combine_chunks().cast(pa.int64())
 
 
-def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Around a read of the log: a damaged file is an EventDataError that names it."""
     try:
-        with pq.ParquetFile(path) as file:
-            absent = sorted(set(columns or ()) - set(file.schema_arrow.names))
-            if absent:
-                raise EventDataError(f"{path} is no serving log: it lacks {', '.join(absent)}; move it away")
-            return file.read(columns=list(columns) if columns else None)
+        yield
     except (OSError, pa.ArrowInvalid) as error:
         raise EventDataError(f"{path} is damaged ({error}); move its segment away") from error
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    with damage_named(path), pq.ParquetFile(path) as file:
+        absent = sorted(set(columns or ()) - set(file.schema_arrow.names))
+        if absent:
+            raise EventDataError(f"{path} is no serving log: it lacks {', '.join(absent)}; move it away")
+        return file.read(columns=list(columns) if columns else None)

@@ -21,5 +21,7 @@ class Thresholds:
     """Largest share of the log's requests that its writers may have dropped."""
     witnesses: int = 256
     """Values per feature at which the rules of cause look, drawn from the whole window."""
+    witnesses_of_all: int = 4_000
+    """Rows drawn from all, whether they differ or not: for ages, and for what healthy values look like."""
     seed: int = 0
     """Of that draw."""

@@ -23,9 +23,10 @@ from ranking_service.bundle import Bundle
 from ranking_service.contract import Contract, Field
 from ranking_service.models.registry import Registry
 from ranking_service.online.request import RankRequest
-from skew_checks import report
-from skew_checks.result_parts import Window
-from skew_checks.verdict import ChangedTransform, Example, Finding, Kind, Minimum, Verdict
+from skew_checks import report_files
+from skew_checks.cause import Cause
+from skew_checks.result import Defect, SkewReport
+from skew_checks.result_parts import Outcome, Rate, Status, Unit, Volume, Window
 
 
 @pytest.fixture
@@ -46,18 +47,40 @@ def add(models: Path, version: str, contract: Contract = CONTRACT, sign: float =
     )
 
 
-def verdict(**changes: object) -> Verdict:
-    clean = Verdict(Window(), Minimum(), requests=20, rows=400, values=9_000, bundles=("v1",), features=9)
+def report(*defects: Defect, **changes: object) -> SkewReport:
+    clean = SkewReport(
+        window=Window(),
+        checked_at=NOW,
+        outcome=Outcome.FAIL if defects else Outcome.OK,
+        sentence="",
+        volume=Volume(requests=20, rows=400, values=9_000, features=9),
+        bundles=("v1",),
+        defects=defects,
+    )
     return replace(clean, **changes)
 
 
-def finding(feature: str) -> Finding:
-    example = Example("r", "ann", "item 1", AT, 1.0, 2.0)
-    return Finding(feature, Kind.RAW, "item_stats", "v1", 10, 3, 2, ("item_id",), "lags", False, (example,))
+def defect(*features: str, view: str = "item_stats", **changes: object) -> Defect:
+    lags = Defect(
+        status=Status.FAIL,
+        cause=Cause.MATERIALIZATION_GAP,
+        headline="lags",
+        view=view,
+        features=features,
+        bundle="v1",
+        unit=Unit.ITEM_ROWS,
+        rate=Rate(3, 10, 0.02, 0.8, 0.001),
+        causes=(),
+        since=None,
+        last=None,
+        command="marquee skew check --request r",
+    )
+    return replace(lags, **changes)
 
 
-def write(workspace: Workspace, found: Verdict, day: int = 1) -> None:
-    report.write(found, workspace.reports, now=datetime(2026, 3, day, tzinfo=UTC))
+def write(workspace: Workspace, found: SkewReport, day: int = 1) -> None:
+    at = datetime(2026, 3, day, tzinfo=UTC)
+    report_files.write(replace(found, checked_at=at, window=Window(end=at)), workspace.reports)
 
 
 def refusal(workspace: Workspace, version: str = "v1") -> str:
@@ -68,7 +91,7 @@ def refusal(workspace: Workspace, version: str = "v1") -> str:
 
 
 def test_a_clean_report_of_what_the_bundle_reads_lets_it_pass(workspace: Workspace) -> None:
-    write(workspace, verdict())
+    write(workspace, report())
     assert run(["model", "promote", "v1", "--require-skew-clean"]) == 0
     assert Registry.open(workspace.models).served() == "v1"
 
@@ -81,20 +104,27 @@ def test_without_a_report_the_verb_that_makes_one_is_named(workspace: Workspace)
 
 
 def test_a_difference_in_what_it_reads_refuses_it_and_others_do_not(workspace: Workspace) -> None:
-    write(workspace, verdict(findings=(finding("item_popularity"), finding("something_else"))))
-    assert "served and offline values differ of item_popularity" in refusal(workspace)
+    write(workspace, report(defect("item_popularity"), defect("something_else")))
+    assert "served and offline values differ of item_popularity (materialization-gap)" in refusal(workspace)
     assert "something_else" not in refusal(workspace)
-    write(workspace, verdict(findings=(finding("something_else"),)), day=2)
+    write(workspace, report(defect("something_else")), day=2)
     registry = Registry.open(workspace.models)
     told = check_skew_clean(workspace, registry, bundle.load(registry.folder("v1")))
     assert told.startswith("skew: clean on 2026-03-02"), "the last report counts"
 
 
+def test_a_difference_within_its_budget_is_told_and_passes(workspace: Workspace) -> None:
+    write(workspace, report(defect("item_popularity", status=Status.WARN), outcome=Outcome.WARN))
+    registry = Registry.open(workspace.models)
+    told = check_skew_clean(workspace, registry, bundle.load(registry.folder("v1")))
+    assert told.endswith("within their budgets differ item_popularity")
+
+
 def test_changed_code_and_too_little_data_refuse_it(workspace: Workspace) -> None:
-    changed = ChangedTransform("request_context", "v1", ("context_hour",), "look at it")
-    write(workspace, verdict(changed_transforms=(changed,)))
+    changed = defect("context_hour", view="request_context", cause=Cause.TRANSFORM_CODE)
+    write(workspace, report(changed))
     assert "other code of the transforms request_context was served" in refusal(workspace)
-    write(workspace, verdict(rows=3), day=2)
+    write(workspace, report(outcome=Outcome.NOT_ENOUGH), day=2)
     assert "too little data to judge" in refusal(workspace)
 
 
@@ -106,7 +136,7 @@ def test_what_no_checked_bundle_read_is_not_cleared(
     add(workspace.models, "v2", replace(CONTRACT, views=(wider, *others)))
     newer = replace(user, fingerprint="newer")
     add(workspace.models, "v3", replace(CONTRACT, views=(newer, *others)))
-    write(workspace, verdict())
+    write(workspace, report())
     assert "it compared nothing of user_mood of user_stats, which" in refusal(workspace, "v2")
     assert "nothing of user_activity of user_stats, user_country of user_stats" in refusal(workspace, "v3")
     assert run(["model", "promote", "v2", "--require-skew-clean"]) == 1

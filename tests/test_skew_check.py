@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import io
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -55,17 +56,23 @@ from ranking_service.settings import ServiceSettings
 from ranking_service.settings_sections import BudgetSettings, RedisSettings
 from ranking_service.training.labelled import Split
 from ranking_service.training.train import Recipe, train
-from skew_checks.check import verdict_of as check
+from skew_checks.cause import Cause
+from skew_checks.check import check
+from skew_checks.extras import Extras
+from skew_checks.formats import loads
+from skew_checks.parts import served_parts
 from skew_checks.replay import replay
-from skew_checks.report import render, write
-from skew_checks.result_parts import Window
+from skew_checks.result import Defect, SkewReport
+from skew_checks.result_parts import Outcome, Status, Unit, Window
 from skew_checks.served import read_log
-from skew_checks.verdict import Finding, Kind, Minimum, Outcome, Verdict
+from skew_checks.terminal import render
+from skew_checks.thresholds import Thresholds
 
 HOUR = 3600.0
 COUNT, CANDIDATE_COUNT = 32, 61
 ALL = Window()
-Named = set[tuple[str, Kind]]
+PLAIN = Extras(effect=False, drift=False)
+Named = set[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
@@ -159,8 +166,23 @@ def message(request: RankRequest) -> ranking_pb2.RankRequest:
     )
 
 
-def serve_by(world: World, folder: Path, contract: Contract, url: str | None = None) -> Workspace:
-    """A workspace with the world's features and models, and a log of a pipeline that follows `contract`."""
+def serve_by(
+    world: World,
+    folder: Path,
+    contract: Contract,
+    url: str | None = None,
+    *,
+    late: timedelta = timedelta(0),
+) -> Workspace:
+    """A workspace with the world's features and models, and a log of a pipeline that follows `contract`.
+
+    Its requests come so much later than the world's.
+    """
+    asked = [
+        replace(each, request_timestamp=each.request_timestamp + late.total_seconds())
+        for each in world.requests
+    ]
+    world = replace(world, requests=tuple(asked))
     elsewhere = Workspace(folder)
     for name in ("features", "models", "registry.db"):
         (folder / name).symlink_to(world.workspace.home / name)
@@ -227,23 +249,29 @@ def with_fingerprint(contract: Contract, *names: str) -> Contract:
     return replace(contract, views=views, transforms=transforms)
 
 
-def text_of(verdict: Verdict, folder: Path) -> str:
-    with (folder / "shown").open("w") as file:
-        console = Console(width=200, record=True, quiet=False, file=file)
-        console.print(render(verdict))
+def text_of(report: SkewReport) -> str:
+    console = Console(width=200, record=True, quiet=False, file=io.StringIO())
+    console.print(render(report))
     return console.export_text()
 
 
-def causes(verdict: Verdict) -> Named:
-    return {(finding.feature, finding.kind) for finding in verdict.causes}
+def wrong(report: SkewReport) -> Named:
+    """Features that are wrong by themselves, and whether as a column of the model."""
+    return {
+        (each.feature, each.is_model_column) for each in report.features if each.rate.bad and not each.follows
+    }
 
 
-def followers(verdict: Verdict) -> set[str]:
-    return {finding.feature for finding in verdict.findings if finding.follows}
+def followers(report: SkewReport) -> set[str]:
+    return {each.feature for each in report.features if each.follows}
 
 
-def found(verdict: Verdict, feature: str, kind: Kind) -> Finding:
-    return next(each for each in verdict.findings if (each.feature, each.kind) == (feature, kind))
+def defect(report: SkewReport, feature: str) -> Defect:
+    return next(each for each in report.defects if feature in each.features)
+
+
+def fact(report: SkewReport, feature: str) -> str:
+    return "; ".join(defect(report, feature).facts)
 
 
 def with_default(contract: Contract, name: str, default: float) -> Contract:
@@ -262,10 +290,12 @@ def with_swapped(contract: Contract, left: str, right: str) -> Contract:
 
 
 def test_a_healthy_service_is_clean(world: World) -> None:
-    verdict = check(world.workspace, ALL)
-    assert (verdict.outcome, verdict.findings, verdict.notes) == (Outcome.CLEAN, (), ())
-    assert (verdict.requests, verdict.rows) == (COUNT, COUNT * CANDIDATE_COUNT)
-    assert verdict.values > 300_000
+    report = check(world.workspace, ALL, extras=PLAIN)
+    assert (report.outcome, report.defects, report.notes) == (Outcome.OK, (), ())
+    assert (report.volume.requests, report.volume.rows) == (COUNT, COUNT * CANDIDATE_COUNT)
+    assert report.volume.values > 300_000
+    assert not any(each.rate.bad for each in report.features)
+    assert {each.view for each in report.freshness} == {view.name for view in world.bundle.contract.views}
 
 
 def test_the_served_matrix_is_bit_for_bit_that_of_the_training_join(world: World) -> None:
@@ -279,60 +309,76 @@ def test_the_served_matrix_is_bit_for_bit_that_of_the_training_join(world: World
         assert np.isfinite(expected).any(axis=0).sum() > 150
 
 
+def test_parts_of_any_size_give_the_same_report(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = ("epoch(last_shown)", "epoch(last_shown) + 60")
+    with rebuilt(world, "item_totals", change):
+        whole = check(world.workspace, ALL, extras=PLAIN, now=world.end)
+        monkeypatch.setattr("skew_checks.check.served_parts", lambda segments: served_parts(segments, 100))
+        parts = check(world.workspace, ALL, extras=PLAIN, now=world.end)
+    assert whole.defects
+    assert replace(whole, manifest={}) == replace(parts, manifest={})
+
+
 def test_features_rebuilt_by_another_sql_are_named(world: World) -> None:
     change = (
         "overall.click_rate, 20) AS item_click_rate_7d",
         "overall.click_rate, 5) AS item_click_rate_7d",
     )
     with rebuilt(world, "item_popularity", change):
-        verdict = check(world.workspace, ALL)
-    assert verdict.outcome is Outcome.MISMATCHES
-    assert causes(verdict) == {("item_click_rate_7d", Kind.RAW)}
-    assert followers(verdict) == {"item_click_rate_7d"}
-    finding = found(verdict, "item_click_rate_7d", Kind.RAW)
-    assert finding.hint.startswith("same row (event time), another value")
-    assert 0 < finding.entities <= 200
-    assert finding.examples[0].served != finding.examples[0].offline
+        report = check(world.workspace, ALL, extras=PLAIN)
+    assert report.outcome is Outcome.FAIL
+    assert wrong(report) == {("item_click_rate_7d", False)}
+    assert followers(report) == {"item_click_rate_7d"}
+    found = defect(report, "item_click_rate_7d")
+    assert (found.view, found.cause, found.unit) == (
+        "item_popularity",
+        Cause.CORRECTION_NOT_APPLIED,
+        Unit.ITEM_ROWS,
+    )
+    assert "written after the view's last materialization" in fact(report, "item_click_rate_7d")
+    assert 0 < found.rate.bad <= found.rate.units <= 201
+    first = found.evidence[0]
+    assert first.served != first.offline == first.at_event_time == first.at_watermark
+    assert first.served_event_time == first.offline_event_time == world.end
 
 
 def test_an_instant_in_another_time_zone_is_named_with_its_hours(world: World) -> None:
     change = ("epoch(last_shown)", "epoch(last_shown AT TIME ZONE 'Asia/Shanghai')")
     with rebuilt(world, "item_totals", change):
-        verdict = check(world.workspace, ALL)
-    assert causes(verdict) == {("item_last_shown_at", Kind.RAW)}
-    assert followers(verdict) == {"item_idle_hours"}
-    assert (
-        "constant shift of -8 hours: another time zone?"
-        in found(verdict, "item_last_shown_at", Kind.RAW).hint
-    )
+        report = check(world.workspace, ALL, extras=PLAIN)
+    assert wrong(report) == {("item_last_shown_at", False)}
+    assert followers(report) == {"item_idle_hours"}
+    assert defect(report, "item_last_shown_at").cause is Cause.CLOCK
+    assert "-8 hours" in fact(report, "item_last_shown_at")
 
 
 def test_hours_of_another_time_zone_are_named(world: World) -> None:
     change = ("hour(event_timestamp) AS hour", "hour(event_timestamp AT TIME ZONE 'Asia/Shanghai') AS hour")
     with rebuilt(world, "user_rhythm", change):
-        verdict = check(world.workspace, ALL)
+        report = check(world.workspace, ALL, extras=PLAIN)
     parts = {f"user_{part}_share" for part in ("night", "morning", "afternoon", "evening")}
-    assert causes(verdict) == {(name, Kind.RAW) for name in parts | {"user_mean_hour"}}
-    assert followers(verdict) == parts | {"user_mean_hour", "match_hour_distance"}
-    assert "shift of -8 on the circle of 24 hours" in found(verdict, "user_mean_hour", Kind.RAW).hint
+    assert wrong(report) == {(name, False) for name in parts | {"user_mean_hour"}}
+    assert followers(report) == parts | {"user_mean_hour", "match_hour_distance"}
+    assert defect(report, "user_mean_hour").cause is Cause.CLOCK
+    assert "-8 hours on the circle of 24 hours" in fact(report, "user_mean_hour")
 
 
 def test_an_altered_default_is_named(world: World, tmp_path: Path) -> None:
     served = serve_by(world, tmp_path, with_default(world.bundle.contract, "pair_exposures", 5.0))
-    verdict = check(served, ALL)
-    assert verdict.outcome is Outcome.MISMATCHES
-    assert causes(verdict) == {("pair_exposures", Kind.MODEL)}
-    assert followers(verdict) == set()
-    hint = found(verdict, "pair_exposures", Kind.MODEL).hint
-    assert hint == "another default: served 5 where the registry says 0"
+    report = check(served, ALL, extras=PLAIN)
+    assert report.outcome is Outcome.FAIL
+    assert wrong(report) == {("pair_exposures", True)}
+    assert defect(report, "pair_exposures").cause is Cause.DEFAULT_FILL
+    assert fact(report, "pair_exposures") == "another default: served 5 where the registry says 0"
 
 
 def test_an_altered_default_of_a_number_that_is_left_missing_is_named(world: World, tmp_path: Path) -> None:
     served = serve_by(world, tmp_path, with_default(world.bundle.contract, "pair_best_watched_share", 0.0))
-    verdict = check(served, ALL)
-    assert causes(verdict) == {("pair_best_watched_share", Kind.MODEL)}
-    hint = found(verdict, "pair_best_watched_share", Kind.MODEL).hint
-    assert hint == "another default: served 0 where the registry says missing"
+    report = check(served, ALL, extras=PLAIN)
+    assert wrong(report) == {("pair_best_watched_share", True)}
+    assert (
+        fact(report, "pair_best_watched_share") == "another default: served 0 where the registry says missing"
+    )
 
 
 def test_a_default_altered_in_the_registry_is_named(world: World, tmp_path: Path) -> None:
@@ -345,44 +391,44 @@ def test_a_default_altered_in_the_registry_is_named(world: World, tmp_path: Path
         if field.name == "pair_exposures":
             field.tags["default"] = "5"
     store.registry.apply_feature_view(view, store.project)
-    verdict = check(served, ALL)
-    assert causes(verdict) == {("pair_exposures", Kind.MODEL)}
-    assert any(note.startswith("default of pair_exposures: ") for note in verdict.notes)
+    report = check(served, ALL, extras=PLAIN)
+    assert wrong(report) == {("pair_exposures", True)}
+    assert any(note.startswith("default of pair_exposures: ") for note in report.notes)
 
 
 def test_a_transform_of_other_code_is_a_finding_though_every_value_agrees(
     world: World, tmp_path: Path
 ) -> None:
     trained = with_fingerprint(world.bundle.contract, "surface_fit")
-    verdict = check(served_by_another(world, tmp_path, trained), ALL)
-    assert verdict.findings == ()
-    assert verdict.outcome is Outcome.MISMATCHES
-    (changed,) = verdict.changed_transforms
-    assert (changed.name, changed.bundle) == ("surface_fit", "other")
+    report = check(served_by_another(world, tmp_path, trained), ALL, extras=PLAIN)
+    assert wrong(report) == set()
+    assert report.outcome is Outcome.FAIL
+    (changed,) = report.defects
+    assert (changed.view, changed.bundle, changed.cause) == ("surface_fit", "other", Cause.TRANSFORM_CODE)
     assert set(changed.features) == {
         feature.name for feature in trained.features if feature.origin == "surface_fit"
     }
-    shown = text_of(verdict, tmp_path)
-    assert "transforms run other code than the model was trained on" in shown
-    assert all(name in shown for name in ("surface_fit", "surface_is_usual", "marquee model train"))
-    written = json.loads(write(verdict, tmp_path, now=world.end).read_text())
-    assert written["changed_transforms"][0]["name"] == "surface_fit"
+    assert "marquee model train" in changed.facts[0]
 
 
 def test_a_view_of_another_sql_is_a_note_where_every_value_agrees(world: World, tmp_path: Path) -> None:
     trained = with_fingerprint(world.bundle.contract, "user_totals")
-    verdict = check(served_by_another(world, tmp_path, trained), ALL)
-    assert (verdict.outcome, verdict.changed_transforms) == (Outcome.CLEAN, ())
-    assert verdict.notes == ("declaration or SQL changed since bundle other was trained: user_totals",)
+    report = check(served_by_another(world, tmp_path, trained), ALL, extras=PLAIN)
+    assert (report.outcome, report.defects) == (Outcome.OK, ())
+    assert report.notes == ("declaration or SQL changed since bundle other was trained: user_totals",)
 
 
 def test_two_swapped_columns_of_the_plan_are_named(world: World, tmp_path: Path) -> None:
     left, right = "item_click_rate_7d", "item_long_view_rate_7d"
-    verdict = check(serve_by(world, tmp_path, with_swapped(world.bundle.contract, left, right)), ALL)
-    assert causes(verdict) == {(left, Kind.MODEL), (right, Kind.MODEL)}
-    assert followers(verdict) == set()
-    assert found(verdict, left, Kind.MODEL).hint == f"values look swapped with {right}"
-    assert found(verdict, right, Kind.MODEL).hint == f"values look swapped with {left}"
+    served = serve_by(world, tmp_path, with_swapped(world.bundle.contract, left, right))
+    report = check(served, ALL, extras=PLAIN)
+    assert wrong(report) == {(left, True), (right, True)}
+    assert followers(report) == set()
+    found = defect(report, left)
+    assert (found.cause, set(found.features)) == (Cause.ASSEMBLY, {left, right})
+    assert {f"the column holds {name}" for name in (left, right)} == {
+        told.split(" in ")[0] for told in found.facts
+    }
 
 
 def test_two_swapped_columns_of_a_query_are_named(world: World) -> None:
@@ -396,9 +442,10 @@ def test_two_swapped_columns_of_a_query_are_named(world: World) -> None:
         ("smoothed(item_long_views_7d", "smoothed(item_clicks_7d"),
         ("smoothed(swapped", "smoothed(item_long_views_7d"),
     ):
-        verdict = check(world.workspace, ALL)
-    assert causes(verdict) == {("item_clicks_7d", Kind.RAW), ("item_long_views_7d", Kind.RAW)}
-    assert "swapped with item_long_views_7d" in found(verdict, "item_clicks_7d", Kind.RAW).hint
+        report = check(world.workspace, ALL, extras=PLAIN)
+    assert wrong(report) == {("item_clicks_7d", False), ("item_long_views_7d", False)}
+    assert defect(report, "item_clicks_7d").cause is Cause.SWAPPED_COLUMNS
+    assert "exchanged with those of item_long_views_7d" in fact(report, "item_clicks_7d")
 
 
 def test_a_view_that_lags_behind_is_named_with_both_event_times(world: World, tmp_path: Path) -> None:
@@ -406,11 +453,30 @@ def test_a_view_that_lags_behind_is_named_with_both_event_times(world: World, tm
         others = tuple(view.name for view in batch_views() if view.name != "user_totals")
         fill(world.workspace, server.url, world.end, others)
         fill(world.workspace, server.url, world.end - timedelta(hours=1), ("user_totals",))
-        verdict = check(serve_by(world, tmp_path, world.bundle.contract, server.url), ALL)
-    assert {finding.view for finding in verdict.causes} == {"user_totals"}
-    hint = found(verdict, "user_exposures", Kind.RAW).hint
+        served = serve_by(world, tmp_path, world.bundle.contract, server.url, late=timedelta(hours=6))
+        report = check(served, ALL, extras=PLAIN)
+    assert {each.view for each in report.defects} == {"user_totals"}
+    assert defect(report, "user_exposures").cause is Cause.MATERIALIZATION_GAP
+    assert defect(report, "user_exposures").unit is Unit.REQUESTS
     times = f"served {world.end - timedelta(days=1):%Y-%m-%d %H:%M}, offline {world.end:%Y-%m-%d %H:%M}"
-    assert f"served row is older than the offline row ({times})" in hint
+    assert f"({times})" in fact(report, "user_exposures")
+    (late,) = (each for each in report.freshness if each.view == "user_totals")
+    assert (late.status, late.target_seconds) == (Status.FAIL, 6 * HOUR)
+    assert late.lagging.share > 0.5
+
+
+def test_a_row_that_is_not_yet_due_is_no_mismatch(world: World, tmp_path: Path) -> None:
+    """Users' rows are due six hours after midnight; all but two requests come within five."""
+    with private_redis() as server:
+        others = tuple(view.name for view in batch_views() if view.name != "user_totals")
+        fill(world.workspace, server.url, world.end, others)
+        fill(world.workspace, server.url, world.end - timedelta(hours=1), ("user_totals",))
+        served = serve_by(world, tmp_path, world.bundle.contract, server.url)
+        report = check(served, Window(end=world.end + timedelta(hours=6)), extras=PLAIN)
+    assert (report.outcome, report.defects, report.volume.requests) == (Outcome.OK, (), COUNT - 2)
+    assert wrong(report) == set()
+    (ages,) = (each.age_quantiles for each in report.freshness if each.view == "user_totals")
+    assert 24 * HOUR < ages["p50"] < 30 * HOUR
 
 
 def test_a_view_materialized_for_half_of_the_items_is_named(world: World, tmp_path: Path) -> None:
@@ -419,30 +485,56 @@ def test_a_view_materialized_for_half_of_the_items_is_named(world: World, tmp_pa
         client = redis.Redis.from_url(server.url)
         for key in sorted(client.keys(b"mq:r|*item_genre|*"))[::2]:
             client.delete(key)
-        verdict = check(serve_by(world, tmp_path, world.bundle.contract, server.url), ALL)
-    assert {finding.view for finding in verdict.causes} == {"item_genre"}
-    finding = found(verdict, "genre_long_view_rate", Kind.RAW)
-    assert finding.hint.startswith("no row in Redis, there is an offline row")
-    assert 60 <= finding.entities <= 140
+        served = serve_by(world, tmp_path, world.bundle.contract, server.url, late=timedelta(hours=2))
+        report = check(served, ALL, extras=PLAIN)
+    assert {each.view for each in report.defects} == {"item_genre"}
+    found = defect(report, "genre_long_view_rate")
+    assert found.cause is Cause.NEVER_MATERIALIZED
+    assert 60 <= found.rate.bad <= 140
+
+
+def test_log_rows_that_repeat_another_are_counted_and_left_out(world: World, tmp_path: Path) -> None:
+    served = serve_by(world, tmp_path, world.bundle.contract)
+    (segment, *_) = closed_segments(served.serving_log)
+    again = segment.path.with_name(segment.path.name[:-6] + "000099")
+    shutil.copytree(segment.path, again)
+    candidates = pq.read_table(segment.candidates, partitioning=None)
+    pq.write_table(pa.concat_tables([candidates, candidates.slice(0, 7)]), segment.candidates)
+    report = check(served, ALL, extras=PLAIN)
+    assert (report.volume.requests, report.volume.rows) == (COUNT, COUNT * CANDIDATE_COUNT)
+    requests = len(pq.read_table(segment.requests, partitioning=None))
+    assert report.volume.duplicates == requests * (1 + CANDIDATE_COUNT) + 7
+    assert [each.cause for each in report.defects] == [Cause.DUPLICATE_LOG_ROWS]
+    assert report.outcome is Outcome.FAIL
+
+
+def test_scores_of_another_model_are_named(world: World, tmp_path: Path) -> None:
+    fewer = replace(world.bundle, booster=world.bundle.booster[:3])
+    served = serve_by(replace(world, bundle=fewer), tmp_path, world.bundle.contract)
+    report = check(served, ALL, extras=PLAIN)
+    (found,) = report.defects
+    assert (found.cause, found.view, found.rate.bad) == (Cause.WRONG_MODEL, "model", COUNT)
+    assert found.evidence[0].served != found.evidence[0].offline
 
 
 def test_too_few_rows_are_not_called_clean(world: World) -> None:
-    verdict = check(world.workspace, ALL, minimum=Minimum(requests=1, rows=10_000))
-    assert verdict.outcome is Outcome.TOO_LITTLE
-    assert int(verdict.outcome) == 3
+    report = check(world.workspace, ALL, thresholds=Thresholds(min_rows=10_000), extras=PLAIN)
+    assert report.outcome is Outcome.NOT_ENOUGH
+    assert report.exit_code == 3
 
 
 def test_an_absent_log_is_too_little(world: World, tmp_path: Path) -> None:
     elsewhere = Workspace(tmp_path)
     elsewhere.models.symlink_to(world.workspace.models)
-    assert check(elsewhere, ALL).outcome is Outcome.TOO_LITTLE
+    assert check(elsewhere, ALL, extras=PLAIN).outcome is Outcome.NOT_ENOUGH
 
 
 def test_the_window_counts_by_the_requests_own_time(world: World) -> None:
     middle = datetime.fromtimestamp(world.requests[10].request_timestamp, UTC)
-    assert check(world.workspace, Window(end=middle)).requests == 10
-    assert check(world.workspace, Window(start=middle)).requests == COUNT - 10
-    assert check(world.workspace, Window(start=middle, end=middle)).outcome is Outcome.TOO_LITTLE
+    assert check(world.workspace, Window(end=middle), extras=PLAIN).volume.requests == 10
+    assert check(world.workspace, Window(start=middle), extras=PLAIN).volume.requests == COUNT - 10
+    nothing = check(world.workspace, Window(start=middle, end=middle), extras=PLAIN)
+    assert nothing.outcome is Outcome.NOT_ENOUGH
 
 
 def test_a_sample_is_the_same_every_time_and_part_of_a_larger_one(world: World) -> None:
@@ -452,15 +544,19 @@ def test_a_sample_is_the_same_every_time_and_part_of_a_larger_one(world: World) 
 
     assert len(sampled(5)) == 5
     assert sampled(5) == sampled(5) < sampled(12)
-    verdict = check(world.workspace, Window(sample=5))
-    assert (verdict.requests, verdict.rows, verdict.outcome) == (5, 5 * CANDIDATE_COUNT, Outcome.CLEAN)
+    report = check(world.workspace, Window(sample=5), extras=PLAIN)
+    assert (report.volume.requests, report.volume.rows, report.outcome) == (
+        5,
+        5 * CANDIDATE_COUNT,
+        Outcome.OK,
+    )
 
 
 def test_requests_of_an_unknown_bundle_are_refused_with_their_number(world: World, tmp_path: Path) -> None:
     elsewhere = Workspace(tmp_path)
     elsewhere.serving_log.symlink_to(world.workspace.serving_log)
     with pytest.raises(BundleError, match=rf"{world.bundle.version} \({COUNT} requests\).*there are none"):
-        check(elsewhere, ALL)
+        check(elsewhere, ALL, extras=PLAIN)
 
 
 def test_degraded_answers_and_cut_off_segments_are_counted_not_judged(world: World, tmp_path: Path) -> None:
@@ -474,10 +570,10 @@ def test_degraded_answers_and_cut_off_segments_are_counted_not_judged(world: Wor
     WriterRecord("dead", now, now, closed=False, sample=1.0, counts=LogCounts(offered=3)).write(
         served.serving_log
     )
-    verdict = check(served, ALL)
-    assert (verdict.requests, verdict.outcome) == (COUNT - 1, Outcome.CLEAN)
-    assert any("1 requests answered with replaced values" in note for note in verdict.notes)
-    assert any("1 segments of the log were cut off" in note for note in verdict.notes)
+    report = check(served, ALL, extras=PLAIN)
+    assert (report.volume.requests, report.volume.degraded, report.outcome) == (COUNT - 1, 1, Outcome.OK)
+    assert any("1 requests answered with replaced values" in note for note in report.notes)
+    assert any("1 segments of the log were cut off" in note for note in report.notes)
 
 
 def test_a_damaged_log_file_is_named(world: World, tmp_path: Path) -> None:
@@ -485,7 +581,7 @@ def test_a_damaged_log_file_is_named(world: World, tmp_path: Path) -> None:
     path = closed_segments(served.serving_log)[0].candidates
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(EventDataError, match=path.name):
-        check(served, ALL)
+        check(served, ALL, extras=PLAIN)
 
 
 def test_requests_stamped_in_local_time_are_noted(world: World, tmp_path: Path) -> None:
@@ -496,34 +592,68 @@ def test_requests_stamped_in_local_time_are_noted(world: World, tmp_path: Path) 
         shifted = pc.subtract(requests["received_timestamp"], np.timedelta64(8 * 3_600_000_000, "us"))
         changed = requests.set_column(place, "received_timestamp", shifted)
         pq.write_table(changed, segment.requests)
-    assert any("+8 hours off the server's clock" in note for note in check(served, ALL).notes)
+    report = check(served, ALL, extras=PLAIN)
+    (found,) = report.defects
+    assert (found.cause, found.view, found.rate.bad) == (Cause.CLOCK, "request", COUNT)
+    assert "+8 hours off the server's clock" in found.facts[0]
 
 
-def test_the_report_says_what_and_where(world: World, tmp_path: Path) -> None:
+def test_the_report_says_what_and_where(world: World) -> None:
     change = ("epoch(last_shown)", "epoch(last_shown AT TIME ZONE 'Asia/Shanghai')")
     with rebuilt(world, "item_totals", change):
-        verdict = check(world.workspace, ALL)
-    shown = text_of(verdict, tmp_path)
-    assert "item_last_shown_at" in shown
-    assert "constant shift of -8 hours" in shown
-    assert "item_idle_hours" in shown
-    path = write(verdict, tmp_path, now=world.end)
-    assert path.name == f"skew-{world.end:%Y-%m-%d}.json"
-    written = json.loads(path.read_text())
-    assert (written["exit_code"], written["outcome"]) == (2, "mismatches")
-    assert written["findings"][0]["feature"] == "item_last_shown_at"
-    assert written["findings"][0]["examples"][0]["request_id"].startswith("request-")
+        report = check(world.workspace, ALL)
+    shown = text_of(report)
+    assert all(text in shown for text in ("item_last_shown_at", "-8 hours", "item_idle_hours"))
+    found = defect(report, "item_last_shown_at")
+    assert {each.dimension for each in found.slices} >= {"surface", "device", "replica", "hour", "user age"}
+    assert all(sum(part.bad for part in each.parts) > 0 for each in found.slices)
+    assert found.since is not None
+    assert found.last is not None
+    assert world.end < found.since < found.last
+    assert found.effect is not None
+    assert found.effect.requests > 0
+    (hours,) = (each for each in report.hourly if each.feature == "item_last_shown_at")
+    assert sum(hours.requests) == COUNT
+    assert any(hours.mismatch_rate)
+    (points,) = (each for each in report.parity if each.feature == "item_last_shown_at")
+    assert any(points.differs)
+    assert {"seconds", "thresholds", "versions", "peak memory bytes"} <= set(report.manifest)
+
+
+def test_the_command_of_a_defect_replays_its_evidence(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(world.workspace.home))
+    with rebuilt(world, "item_totals", ("epoch(last_shown)", "epoch(last_shown) + 60")):
+        report = check(world.workspace, ALL, extras=PLAIN)
+        command = defect(report, "item_last_shown_at").command
+        assert command.startswith("marquee skew check --date ")
+        capsys.readouterr()
+        code = run([*command.split()[1:], "--json", "--min-rows", "0"])
+    again = loads(capsys.readouterr().out)
+    assert code == again.exit_code
+    assert again.volume.requests == 1
+    assert ("item_last_shown_at", False) in wrong(again)
 
 
 def test_the_verb_answers_with_its_exit_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(world.workspace.home))
     day = f"{world.end:%Y-%m-%d}"
-    assert run(["skew", "check", "--date", day]) == 0
+    assert run(["skew", "check", "--date", day, "--no-drift"]) == 0
     assert (world.workspace.reports / f"skew-{day}.json").is_file()
-    assert run(["skew", "check", "--to", day]) == 3
+    assert run(["skew", "check", "--to", day, "--no-drift"]) == 3
     assert run(["skew", "check", "--date", day, "--to", day]) == 2
     with rebuilt(world, "item_totals", ("epoch(last_shown)", "epoch(last_shown) + 60")):
-        assert run(["skew", "check", "--date", day]) == 2
+        assert run(["skew", "check", "--date", day, "--no-drift"]) == 2
+
+
+def test_a_check_that_fails_itself_has_an_exit_code_of_its_own(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    (tmp_path / "serving_log").symlink_to(world.workspace.serving_log)
+    assert run(["skew", "check"]) == 4
+    assert "bundles that are not in" in capsys.readouterr().err
 
 
 def test_a_log_that_lacks_a_model_column_is_refused(world: World, tmp_path: Path) -> None:
@@ -531,4 +661,4 @@ def test_a_log_that_lacks_a_model_column_is_refused(world: World, tmp_path: Path
     path = closed_segments(served.serving_log)[0].candidates
     pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["model__item_trend"]), path)
     with pytest.raises(EventDataError, match="model columns, expected"):
-        check(served, ALL)
+        check(served, ALL, extras=PLAIN)

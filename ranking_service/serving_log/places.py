@@ -43,6 +43,12 @@ class ClosedSegment:
         return self.path.name
 
     @property
+    def writer(self) -> str:
+        """Whose it is: host, process and a random part; the whole name where it is not of the usual form."""
+        match = re.fullmatch(r"\d{8}T\d{6}-(.+)-\d+", self.name)
+        return match[1] if match else self.name
+
+    @property
     def begun(self) -> datetime:
         """When its first request was taken, by the server's clock."""
         return datetime.strptime(self.name[:BEGUN_LENGTH], BEGUN_FORMAT).replace(tzinfo=UTC)

@@ -1,0 +1,149 @@
+"""From counts to defects: features of one view that are wrong for the same reason are one."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+
+from skew_checks.cause import Cause
+from skew_checks.causes.case import Case
+from skew_checks.causes.rules import Explanation, explain
+from skew_checks.dimensions import slices_of
+from skew_checks.evidence import Evidence
+from skew_checks.evidence_rows import evidence_rows
+from skew_checks.headlines import headline
+from skew_checks.judging import Judging
+from skew_checks.rates import status_of
+from skew_checks.result import Defect, EvidenceRow, FeatureResult
+from skew_checks.result_parts import Rate, Share, Status
+from skew_checks.subjects import Subject
+from skew_checks.tally import Tally
+from skew_checks.witnesses import EVERY
+
+MOST_FACTS = 4
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """One feature that is wrong by itself, and why."""
+
+    number: int
+    """Of its subject."""
+    subject: Subject
+    tally: Tally
+    rate: Rate
+    explanation: Explanation
+    case: Case
+
+
+@dataclass(frozen=True)
+class Found:
+    """A defect and what it is made of."""
+
+    defect: Defect
+    subjects: tuple[Subject, ...] = ()
+    touched: dict[str, int] = field(default_factory=dict)
+    """Some of the requests it touches: `served_id` to hash."""
+    requests: int = 0
+    """All that it touches, at least."""
+
+
+def features_of(judging: Judging) -> list[FeatureResult]:
+    """Everything that was compared, subjects in order."""
+    results = []
+    for number, tally in enumerate(judging.tallies):
+        subject, units = tally.subject, judging.rate_units(tally)
+        own = judging.astray.get(number)
+        follows = own is not None and tally.mismatches > 0 and own.mismatches == 0
+        rate = (tally if own is None or follows else own).rate(units)
+        status = Status.OK if follows else status_of(rate)
+        results.append(
+            FeatureResult(
+                subject.feature, subject.view, subject.is_model_column, subject.unit, status, rate, follows
+            )
+        )
+    return results
+
+
+def wrong_features(judging: Judging, evidence: Evidence) -> list[Wrong]:
+    """Every subject that differs and does not merely follow, with its cause; stored values before columns."""
+    tallies = {number: judging.astray.get(number, tally) for number, tally in enumerate(judging.tallies)}
+    differing = {number: tally for number, tally in tallies.items() if tally.mismatches}
+    subjects = [tally.subject for tally in differing.values()]
+    every = np.flatnonzero(np.isin(evidence.witnesses.hashes, judging.pool.draws[EVERY].kept))
+    found = []
+    for number, tally in differing.items():
+        drawn = np.isin(evidence.witnesses.hashes, judging.pool.draws[number].kept)
+        rows = np.flatnonzero(drawn & evidence.wrong(tally.subject))
+        partners = tuple(
+            one
+            for one in subjects
+            if one != tally.subject and one.is_model_column == tally.subject.is_model_column
+        )
+        case = Case(evidence, tally.subject, rows, every, partners, tally, judging.codes)
+        rate = tally.rate(judging.rate_units(tally))
+        found.append(Wrong(number, tally.subject, tally, rate, explain(case), case))
+    return found
+
+
+def defects_of(judging: Judging, wrong: Iterable[Wrong]) -> Iterator[Found]:
+    """Grouped by view, cause, and whether stored values or the model's columns are wrong."""
+    groups: dict[tuple[str, Cause, bool], list[Wrong]] = {}
+    for one in wrong:
+        key = one.subject.view, one.explanation.cause, one.subject.is_model_column
+        groups.setdefault(key, []).append(one)
+    for group in groups.values():
+        yield _found(judging, sorted(group, key=lambda one: (-one.rate.lower, -one.rate.share)))
+
+
+def _found(judging: Judging, group: list[Wrong]) -> Found:
+    worst = group[0]
+    rows = evidence_rows(worst.case)
+    features = tuple(one.subject.feature for one in group)
+    view, cause = worst.subject.view, worst.explanation.cause
+    touched = {name: crc for one in group for name, crc in one.tally.touched.items()}
+    defect = Defect(
+        status=status_of(worst.rate),
+        cause=cause,
+        headline=headline(cause, view, features),
+        view=view,
+        features=features,
+        bundle=judging.judge.bundle.version,
+        unit=worst.subject.unit,
+        rate=worst.rate,
+        causes=_shares(group),
+        since=instant(min(one.tally.first for one in group)),
+        last=instant(max(one.tally.last for one in group)),
+        command=command(rows),
+        evidence=rows,
+        slices=slices_of(judging.codes, worst.tally.bad, per_request=worst.subject.is_per_request),
+        facts=tuple(dict.fromkeys(fact for one in group for fact in one.explanation.facts))[:MOST_FACTS],
+    )
+    subjects = tuple(one.subject for one in group)
+    return Found(defect, subjects, touched, max(one.tally.requests for one in group))
+
+
+def _shares(group: list[Wrong]) -> tuple[Share, ...]:
+    """Of all that was looked at, the features together."""
+    counts: dict[str, int] = {}
+    for share in (share for one in group for share in one.explanation.shares):
+        counts[share.name] = counts.get(share.name, 0) + share.bad
+    total = sum(counts.values())
+    return tuple(Share(name, count, total) for name, count in sorted(counts.items(), key=lambda one: -one[1]))
+
+
+def command(rows: tuple[EvidenceRow, ...]) -> str:
+    """What replays the first of them."""
+    if not rows:
+        return "marquee skew check"
+    day = f"{rows[0].request_time:%Y-%m-%d}"
+    return f"marquee skew check --date {day} --request {shlex.quote(rows[0].request_id)}"
+
+
+def instant(seconds: float) -> datetime | None:
+    """None where there is none."""
+    return datetime.fromtimestamp(seconds, UTC) if np.isfinite(seconds) else None

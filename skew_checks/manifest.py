@@ -1,0 +1,49 @@
+"""What is needed to run a check again: versions, thresholds, sizes, seconds, memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from skew_checks.parts import PART_ROWS
+from skew_checks.result_parts import Volume
+from skew_checks.served import Log
+from skew_checks.thresholds import Thresholds
+
+LIBRARIES = ("marquee", "feast", "duckdb", "pyarrow", "numpy", "scipy", "xgboost")
+
+
+@dataclass
+class Stages:
+    """Seconds by stage; what is done several times adds up."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+def manifest(thresholds: Thresholds, volume: Volume, log: Log, stages: Stages) -> dict[str, Any]:
+    """Plain values."""
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "thresholds": dataclasses.asdict(thresholds),
+        "requests by bundle": log.versions(),
+        "segments": len(log.segments),
+        "rows": volume.rows,
+        "part rows": PART_ROWS,
+        "seconds": {stage: round(seconds, 3) for stage, seconds in stages.seconds.items()},
+        "peak memory bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
