@@ -24,7 +24,7 @@ NAMES = {
     Kind.PAIR: "of pairs and requests",
 }
 COLOURS = {Kind.USER: "#2563eb", Kind.ITEM: "#d97706", Kind.PAIR: "#059669"}
-SIZE, EDGE = 420, 44
+SIZE, EDGE = 420, 56
 """Pixels of the plot, and of the room around it."""
 BAR = 24
 
@@ -105,7 +105,8 @@ def to_page(raw: Mapping[str, Any]) -> str:
     levels = "".join(f"<th>{float(level):.0%}</th>" for level in LEVELS)
     facts = (
         f"{raw['splits']} random splits of {raw['users']:,} users ({raw['requests']:,} requests, {raw['rows']:,} rows, "
-        f"{raw['features']} features) of {escape(str(raw['source']))}, seed {raw['seed']}, {escape(raw['checked_at'])}."
+        f"{raw['features']} features) from the {escape(str(raw['source']))}, seed {raw['seed']}, "
+        f"{escape(raw['checked_at'])}."
     )
     return PAGE.format(
         nights=f"{raw['false_alarm_nights']:.1%}",
