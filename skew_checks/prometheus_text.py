@@ -106,7 +106,8 @@ def _drift(report: SkewReport) -> Iterator[GaugeMetricFamily]:
     labels = ("view", "feature", "against")
     named = [((one.view, one.feature, one.against), one) for one in report.drift]
     yield _family("drift_status", "Of the population", labels, [(n, _status(o.status)) for n, o in named])
-    values = [((*name, test.statistic), test.value) for name, one in named for test in one.tests]
+    told = [(name, one) for name, one in named if one.status is not Status.INSUFFICIENT]
+    values = [((*name, test.statistic), test.value) for name, one in told for test in one.tests]
     yield _family("drift", "Value of a statistic", (*labels, "statistic"), values)
 
 

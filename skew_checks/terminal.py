@@ -133,14 +133,14 @@ def _freshness(report: SkewReport) -> list[Text]:
 
 
 def _drift_block(report: SkewReport) -> list[RenderableType]:
-    found = sorted(
-        (one for one in report.drift if one.status is not Status.OK), key=lambda one: BY_SEVERITY[one.status]
-    )
+    told = [one for one in report.drift if one.status in (Status.FAIL, Status.WARN)]
+    found = sorted(told, key=lambda one: BY_SEVERITY[one.status])
     lines = [Text(_drift(one)) for one in found[:SHOWN_DRIFT]]
-    return [
-        *_block("drift (another population, no defect)", lines),
-        *_left(len(found) - SHOWN_DRIFT, "drifts"),
-    ]
+    lines += _left(len(found) - SHOWN_DRIFT, "drifts")
+    unknown = dict.fromkeys(one.feature for one in report.drift if one.status is Status.INSUFFICIENT)
+    if unknown:
+        lines.append(Text(f"too little data to tell of {count(len(unknown), 'feature')}"))
+    return _block("drift (another population, no defect)", lines)
 
 
 def _drift(one: Drift) -> str:
@@ -156,7 +156,7 @@ def _block(name: str, lines: Iterable[RenderableType]) -> list[RenderableType]:
     return [Text(""), Text(name, style="bold"), *listed] if listed else []
 
 
-def _left(left: int, what: str) -> list[RenderableType]:
+def _left(left: int, what: str) -> list[Text]:
     return [Text(f"... and {left} more {what} {IN_JSON}", style="dim")] if left > 0 else []
 
 

@@ -17,22 +17,41 @@ LEAD = (
     "The served values may all be right and still be of another population than the model was trained on. That is no "
     "defect of serving: ask whether the world changed, a source broke, or it is time to retrain."
 )
+SILENT = "No feature has drifted for sure."
 HEADS = [("feature", "name"), ("against", ""), ("status", ""), ("what moved most", ""), ("value", "n")]
 HEADS += [("allowed", "n"), ("q", "n"), ("counted", "n"), ("top 10s changed", "n")]
 
 
 def drift(report: SkewReport, limits: Limits) -> Html | None:
-    """None where nothing drifted, not even for want of data."""
-    found = sorted((one for one in report.drift if one.status is not Status.OK), key=_order)
+    """None where nothing drifted, and all could be told."""
+    found, unknown = drifted(report), undecided(report)
     if not found:
-        return None
+        return section("drift", "Drift", SILENT, _untold(unknown, limits)) if unknown else None
     rows = [_row(one, limits) for one in found[: limits.drift]]
     content = tag("div", table(HEADS, rows, "Drift by feature", tall=len(rows) > 15), class_="card")
+    left = more(len(found) - len(rows), "features")
     slices = heat_map([(one.feature, one.slices) for one in found], limits, "Drift by slice")
     where = tag("div", tag("h4", "In which slices"), slices, class_="card") if slices else None
-    return section(
-        "drift", f"Drift ({len(found)})", LEAD, content, more(len(found) - len(rows), "features"), where
-    )
+    return section("drift", f"Drift ({len(found)})", LEAD, content, left, where, _untold(unknown, limits))
+
+
+def drifted(report: SkewReport) -> list[Drift]:
+    """What fails or warns, worst first."""
+    return sorted((one for one in report.drift if one.status in (Status.FAIL, Status.WARN)), key=_order)
+
+
+def undecided(report: SkewReport) -> tuple[str, ...]:
+    """Features of which there is too little to tell."""
+    return tuple(dict.fromkeys(one.feature for one in report.drift if one.status is Status.INSUFFICIENT))
+
+
+def _untold(unknown: tuple[str, ...], limits: Limits) -> Html | None:
+    if not unknown:
+        return None
+    told = f"Too little data to tell of {count(len(unknown), 'feature')}: neither changed nor unchanged"
+    names = ", ".join(clipped(name, limits.text) for name in unknown[: limits.drift])
+    listed = tag("p", breakable(names), class_="small soft")
+    return tag("details", tag("summary", told), listed, more(len(unknown) - limits.drift, "features"))
 
 
 def _order(one: Drift) -> tuple[int, float]:
@@ -48,7 +67,7 @@ def _row(one: Drift, limits: Limits) -> list[Html]:
         cell(pill(one.status)),
         cell("nothing" if worst is None else worst.statistic.replace("_", " "), "t"),
         *(cell(figure, "n") for figure in figures),
-        cell(count(one.effective_n, one.unit.value, one.unit.value), "n"),
+        cell(count(one.effective_n, one.unit.value.removesuffix("s")), "n"),
         cell("unknown" if one.effect is None else percent(one.effect.changed), "n"),
     ]  # fmt: skip
 
@@ -70,7 +89,8 @@ def _figures(test: DriftTest | None) -> tuple[str, str, str]:
 
 def distributions(report: SkewReport, limits: Limits) -> Html | None:
     """Of features that drifted or have a defect; None without any bins."""
-    binned = sorted((one for one in report.drift if one.bins is not None), key=_order)
+    told = [one for one in report.drift if one.status is not Status.INSUFFICIENT]
+    binned = sorted((one for one in told if one.bins is not None), key=_order)
     plots = [
         distribution_plot(one.feature, one.against, one.bins, limits.points)
         for one in binned[: limits.plots]

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from skew_checks.page.cause_bars import causes, ranking
 from skew_checks.page.defects import defects
-from skew_checks.page.drift import distributions, drift
+from skew_checks.page.drift import distributions, drift, drifted
+from skew_checks.page.freshness_plot import freshness_plot
 from skew_checks.page.head import head
 from skew_checks.page.heat import heat_map
 from skew_checks.page.hourly_plot import hourly_plot
 from skew_checks.page.limits import LARGEST_PAGE, Limits
 from skew_checks.page.markup import Child, Html, tag, trusted
-from skew_checks.page.population_plots import freshness_plot, parity_plot
+from skew_checks.page.parity_plot import parity_plot
 from skew_checks.page.signs import more, section
 from skew_checks.page.svg import legend, line, rect
 from skew_checks.page.tables import features, manifest
 from skew_checks.result import SkewReport
-from skew_checks.result_parts import Status
 from skew_checks.wording import BY_SEVERITY, OUTCOME_WORDS, clipped, in_utc
 
 HERE = Path(__file__).resolve().parent
@@ -79,8 +79,7 @@ def _page(report: SkewReport, limits: Limits) -> str:
 def _sections(report: SkewReport, limits: Limits) -> Iterator[Section]:
     yield "defects", f"Defects ({len(report.defects)})", defects(report, limits)
     yield "notes", "Notes", _notes(report, limits)
-    found = sum(one.status is not Status.OK for one in report.drift)
-    yield "drift", f"Drift ({found})", drift(report, limits)
+    yield "drift", f"Drift ({len(drifted(report))})", drift(report, limits)
     yield "ranking", "Ranking", _ranking(report, limits)
     yield "causes", "Causes and slices", _causes(report, limits)
     yield "hours", "Hours", _hours(report, limits)

@@ -62,13 +62,13 @@ def path(points: Sequence[tuple[float, float | None]], frame: Frame, style: str)
     return [tag("path", d=drawn, class_=style)] if drawn else []
 
 
-def steps(points: Sequence[tuple[float, float]], frame: Frame, style: str) -> Html:
-    """A distribution function: level until the next point."""
+def steps(points: Sequence[tuple[float, float]], frame: Frame, style: str) -> Html | None:
+    """A distribution function: level until the next point; nothing without points."""
     drawn = ""
     for index, (x, y) in enumerate(points):
         at = figure(frame.x(x))
         drawn += f"M{at} {figure(frame.y(y))}" if index == 0 else f"H{at}V{figure(frame.y(y))}"
-    return tag("path", d=drawn, class_=style)
+    return tag("path", d=drawn, class_=style) if drawn else None
 
 
 def rect(x: float, y: float, width: float, height: float, style: str, *, title: str | None = None) -> Html:
