@@ -40,6 +40,7 @@ SHOWN_DEFECTS, SHOWN_FEATURES, SHOWN_DRIFT, SHOWN_NOTES = 12, 6, 10, 12
 TEXT = 160
 """Most characters of one value."""
 IN_JSON = "in the JSON report"
+REPLAYED = "replayed"
 
 
 def render(report: SkewReport) -> RenderableType:
@@ -135,12 +136,19 @@ def _freshness(report: SkewReport) -> list[Text]:
 def _drift_block(report: SkewReport) -> list[RenderableType]:
     told = [one for one in report.drift if one.status in (Status.FAIL, Status.WARN)]
     found = sorted(told, key=lambda one: BY_SEVERITY[one.status])
-    lines = [Text(_drift(one)) for one in found[:SHOWN_DRIFT]]
-    lines += _left(len(found) - SHOWN_DRIFT, "drifts")
+    wrong = {feature for defect in report.defects for feature in defect.features}
+    paired = [one for one in found if one.against == REPLAYED and one.feature not in wrong]
+    moved = [one for one in found if one.against != REPLAYED]
     unknown = dict.fromkeys(one.feature for one in report.drift if one.status is Status.INSUFFICIENT)
-    if unknown:
-        lines.append(Text(f"too little data to tell of {count(len(unknown), 'feature')}"))
-    return _block("drift (another population, no defect)", lines)
+    last = [Text(f"too little data to tell of {count(len(unknown), 'feature')}")] if unknown else []
+    return [
+        *_block("served otherwise distributed than replayed (skew)", _drifts(paired)),
+        *_block("drift (another population, no defect)", [*_drifts(moved), *last]),
+    ]
+
+
+def _drifts(found: list[Drift]) -> list[Text]:
+    return [*(Text(_drift(one)) for one in found[:SHOWN_DRIFT]), *_left(len(found) - SHOWN_DRIFT, "features")]
 
 
 def _drift(one: Drift) -> str:

@@ -393,3 +393,36 @@ def test_the_beginning_is_told_relative_to_the_window() -> None:
     found = replace(defective_night().defects[0], since=NIGHT - timedelta(days=3))
     told = "".join(checked(page(replace(defective_night(), defects=(found,)))).texts)
     assert "4 days before the window's end" in told
+
+
+def test_a_feature_served_otherwise_than_replayed_is_no_drift() -> None:
+    paired = replace(drift("f_skewed", "item_catalogue", Status.FAIL), against="replayed")
+    text = page(ok_night(drift=(paired,)))
+    assert 'id="drift"' not in text
+    told = "".join(checked(text).texts)
+    assert "Served otherwise distributed than replay gives" in told
+
+
+def test_the_sides_of_a_feature_are_drawn_in_one_plot() -> None:
+    whole = drift("f", "item_catalogue", Status.WARN)
+    assert whole.bins is not None
+    counts = whole.bins.counts
+    trained = replace(
+        whole, bins=replace(whole.bins, counts={side: counts[side] for side in ("training", "served")})
+    )
+    sides = {side: counts[side] for side in ("served", "replayed")}
+    paired = replace(whole, against="replayed", status=Status.OK, bins=replace(whole.bins, counts=sides))
+    seen = checked(page(ok_night(drift=(paired, trained)))).seen
+    (label,) = {
+        one["aria-label"] for _, one in seen if (one.get("aria-label") or "").startswith("Distribution of f;")
+    }
+    assert label is not None
+    assert "null: training 1.2 %, served 1.49 %, replayed 1.49 %" in label, "120 of 10,020 and 150 of 10,043"
+
+
+def test_what_could_not_be_told_is_named_apart_from_drift() -> None:
+    unknown = tuple(drift(f"f_{place}", "item_catalogue", Status.INSUFFICIENT) for place in range(3))
+    told = "".join(checked(page(ok_night(drift=unknown))).texts)
+    assert "No feature has drifted for sure." in told
+    assert "Too little data to tell of 3 features" in told
+    assert "Distributions" not in told

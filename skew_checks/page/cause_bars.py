@@ -60,12 +60,7 @@ def ranking(report: SkewReport, limits: Limits) -> Html | None:
 
 def _ranking_row(defect: Defect, effect: Effect, limits: Limits) -> list[Html]:
     more = f" and {len(defect.features) - 1} more" if len(defect.features) > 1 else ""
-    name = (
-        pill(defect.status),
-        " ",
-        _name(defect.features[0] if defect.features else defect.view, limits),
-        more,
-    )
+    name = (_name(defect.features[0] if defect.features else defect.view, limits), more)
     return _cells(effect, defect.status, row_head(name), HELP[defect.cause].title)
 
 

@@ -105,9 +105,11 @@ def _fact(name: str, content: Child) -> Html:
 def _since(defect: Defect, report: SkewReport) -> Child:
     if defect.since is None:
         return tag("strong", "unknown")
-    end = in_utc(report.window.end or report.checked_at)
-    before = (end - in_utc(defect.since)).total_seconds()
-    told = f"{duration(before)} before the window's end" if before > 0 else None
+    end, name = report.window.end, "the window's end"
+    if end is None:
+        end, name = report.checked_at, "the check"
+    before = (in_utc(end) - in_utc(defect.since)).total_seconds()
+    told = f"{duration(before)} before {name}" if before > 0 else None
     last = None if defect.last is None else f"; last seen {instant(defect.last)}"
     return tag("strong", instant(defect.since)), told, last, tag("br"), "bundle ", breakable(defect.bundle)
 

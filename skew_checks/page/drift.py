@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from skew_checks.page.distribution_plot import distribution_plot
 from skew_checks.page.heat import heat_map
 from skew_checks.page.limits import Limits
@@ -10,13 +12,14 @@ from skew_checks.page.signs import cell, more, pill, row_head, section, table
 from skew_checks.page.svg import legend, line, rect
 from skew_checks.result import SkewReport
 from skew_checks.result_parts import Status
-from skew_checks.result_population import Drift, DriftTest
+from skew_checks.result_population import Binned, Drift, DriftTest
 from skew_checks.wording import BY_SEVERITY, clipped, count, percent
 
 LEAD = (
     "The served values may all be right and still be of another population than the model was trained on. That is no "
     "defect of serving: ask whether the world changed, a source broke, or it is time to retrain."
 )
+REPLAYED = "replayed"
 SILENT = "No feature has drifted for sure."
 HEADS = [("feature", "name"), ("against", ""), ("status", ""), ("what moved most", ""), ("value", "n")]
 HEADS += [("allowed", "n"), ("q", "n"), ("counted", "n"), ("top 10s changed", "n")]
@@ -36,7 +39,11 @@ def drift(report: SkewReport, limits: Limits) -> Html | None:
 
 
 def drifted(report: SkewReport) -> list[Drift]:
-    """What fails or warns, worst first."""
+    """What has moved from training or from the day before, worst first."""
+    return [one for one in _found(report) if one.against != REPLAYED]
+
+
+def _found(report: SkewReport) -> list[Drift]:
     return sorted((one for one in report.drift if one.status in (Status.FAIL, Status.WARN)), key=_order)
 
 
@@ -89,14 +96,13 @@ def _figures(test: DriftTest | None) -> tuple[str, str, str]:
 
 def distributions(report: SkewReport, limits: Limits) -> Html | None:
     """Of features that drifted or have a defect; None without any bins."""
-    told = [one for one in report.drift if one.status is not Status.INSUFFICIENT]
-    binned = sorted((one for one in told if one.bins is not None), key=_order)
+    paired = [one for one in _found(report) if one.against == REPLAYED]
+    sides = _sides(report)
     plots = [
-        distribution_plot(one.feature, one.against, one.bins, limits.points)
-        for one in binned[: limits.plots]
-        if one.bins is not None
+        distribution_plot(feature, ", ".join(against), bins, limits.points)
+        for feature, (against, bins) in list(sides.items())[: limits.plots]
     ]
-    if not plots:
+    if not plots and not paired:
         return None
     key = legend(
         (rect(0, 1, 18, 11, "f-training"), "training"),
@@ -104,5 +110,31 @@ def distributions(report: SkewReport, limits: Limits) -> Html | None:
         (line(0, 6, 18, 6, "l-replayed"), "replayed"),
     )
     lead = "Share of each bin, as frozen at training. Special bins (null, defaults, frequent values) stand first."
-    left = more(len(binned) - len(plots), "distributions")
-    return section("distributions", "Distributions", lead, key, tag("div", plots, class_="plots"), left)
+    drawn = (key, tag("div", plots, class_="plots")) if plots else None
+    left = more(len(sides) - len(plots), "distributions")
+    return section("distributions", "Distributions", lead, _paired(paired, limits), drawn, left)
+
+
+def _paired(found: list[Drift], limits: Limits) -> Html | None:
+    """Skew, seen in whole populations: it stands beside the defects, not among the drift."""
+    if not found:
+        return None
+    rows = [_row(one, limits) for one in found[: limits.drift]]
+    content = table(HEADS, rows, "Served against replayed", tall=len(rows) > 15)
+    title = tag("h4", "Served otherwise distributed than replay gives: skew, whatever its cause")
+    return tag("div", title, content, more(len(found) - len(rows), "features"), class_="card")
+
+
+def _sides(report: SkewReport) -> dict[str, tuple[list[str], Binned]]:
+    """Of each feature what it is compared with, and the counts of all sides that have the same bins; worst first."""
+    sides: dict[str, tuple[list[str], Binned]] = {}
+    for one in sorted(report.drift, key=_order):
+        if one.bins is None or one.status is Status.INSUFFICIENT:
+            continue
+        against, bins = sides.get(one.feature, ([], one.bins))
+        if one.bins.labels == bins.labels:
+            sides[one.feature] = (
+                [*against, one.against],
+                replace(bins, counts={**one.bins.counts, **bins.counts}),
+            )
+    return sides
