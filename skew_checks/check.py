@@ -14,7 +14,7 @@ from materialization.feast_store import open_store
 from ranking_service import bundle as bundles
 from ranking_service.models.registry import Registry, registry_of
 from skew_checks.comparing import Judge
-from skew_checks.extras import Extras, drift_watch, with_effects
+from skew_checks.extras import Extras, drift_watch, drift_with_effects, with_effects
 from skew_checks.judged import Judged, judged
 from skew_checks.judging import Judging
 from skew_checks.manifest import Stages, manifest
@@ -82,6 +82,8 @@ def _judged(
     if watch is not None:
         with stages.of("judging distributions"):
             drift = watch.finish(window, extras)
+            if extras.effect:
+                drift = drift_with_effects(watch.counter, segments, drift)
             result = replace(result, drift=drift, notes=watch.counter.notes)
     return result
 

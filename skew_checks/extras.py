@@ -16,6 +16,7 @@ import pyarrow as pa
 from skew_checks.comparing import Compared
 from skew_checks.distributions.counter import DriftCounter
 from skew_checks.distributions.part import Part
+from skew_checks.effect.drifted import with_drift_effects
 from skew_checks.effect.effects import Suspect, effects
 from skew_checks.findings import Found
 from skew_checks.judging import Judging
@@ -131,3 +132,12 @@ def _with(found: Found, effect: Effect | None) -> Found:
 def drift_watch(judging: Judging) -> DriftWatch:
     """Raises BundleError for a damaged baseline."""
     return DriftWatch(DriftCounter.of(judging.judge.bundle, judging.judge.contract))
+
+
+def drift_with_effects(
+    counter: DriftCounter, segments: Sequence[Segment], drift: tuple[Drift, ...]
+) -> tuple[Drift, ...]:
+    """Of features that drifted from training, what that does to the ranking."""
+    if counter.baseline is None:
+        return drift
+    return with_drift_effects(counter.bundle, segments, counter.baseline.sample.matrix, drift)

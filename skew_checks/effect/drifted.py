@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +12,31 @@ from ranking_service.bundle import Bundle
 from skew_checks.effect.corrected import mapped_back
 from skew_checks.effect.effects import bounds_of, only, some
 from skew_checks.effect.rescoring import Slate, effect
-from skew_checks.result_parts import Effect
+from skew_checks.result_parts import Effect, Status
+from skew_checks.result_population import Drift
 from skew_checks.served import Segment
 
+TRAINING = "training"
 REQUESTS = 200
 """That many are scored again at most."""
 STEPS = np.linspace(0, 1, 201)
 
 Matrix = npt.NDArray[np.float32]
+
+
+def with_drift_effects(
+    bundle: Bundle, segments: Sequence[Segment], training: Matrix, drift: Sequence[Drift]
+) -> tuple[Drift, ...]:
+    """Each feature that drifted from training with what that does to the ranking; see `drift_effects`."""
+    moved = [each.feature for each in drift if _has_drifted(each)]
+    measured = drift_effects(bundle, segments, training, moved)
+    return tuple(
+        replace(each, effect=measured.get(each.feature)) if _has_drifted(each) else each for each in drift
+    )
+
+
+def _has_drifted(drift: Drift) -> bool:
+    return drift.against == TRAINING and drift.status in (Status.WARN, Status.FAIL)
 
 
 def drift_effects(
