@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from feature_repo.columns import Columns
+from feature_repo.workspace import Workspace
+from ranking_service.bundle import Bundle
 from ranking_service.contract import Contract, Field, ModelFeature, ViewPlan
+from skew_checks.bench.night import night
+from skew_checks.bench.world import Size, made_world
 from skew_checks.effect.corrected import Rows, mapped_back
+from skew_checks.effect.drifted import drift_effects
 from skew_checks.effect.rescoring import Slate, effect
+from skew_checks.result_parts import Window
+from skew_checks.served import read_log
 
 UNKNOWN = math.nan
 
@@ -122,3 +129,33 @@ def test_a_shifted_population_is_mapped_back_and_what_is_missing_stays() -> None
     np.testing.assert_allclose(mapped[:2], [10, 50], atol=0.1)
     assert np.isnan(mapped[2])
     assert np.isinf(mapped[3])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, Bundle]]:
+    folder = tmp_path_factory.mktemp("effect")
+    size = Size(users=100, items=80, days=5, served_day=4, dense_days=2, has_weekend=False, rounds=10)
+    with made_world(folder / "world", size) as world:
+        with night(world, folder / "night", requests=world.requests[:30]) as made:
+            made.serve()
+        yield made.workspace, world.bundle
+
+
+def test_a_feature_that_did_not_move_hardly_changes_a_ranking_and_one_that_did_is_moved_back(
+    served: tuple[Workspace, Bundle],
+) -> None:
+    workspace, bundle = served
+    segments = read_log(workspace.serving_log, Window()).segments
+    inputs = np.concatenate([segment.read().model_input for segment in segments])
+    gains = bundle.booster.get_score(importance_type="gain")
+    numbers = {feature.name for feature in bundle.contract.features if not feature.categories}
+    best = max(numbers & set(gains), key=lambda name: gains[name])
+    place = bundle.contract.feature_names.index(best)
+    same = drift_effects(bundle, segments, inputs, [best])[best]
+    elsewhere = inputs.copy()
+    elsewhere[:, place] = 10 * elsewhere[:, place] + 1e4
+    moved = drift_effects(bundle, segments, elsewhere, [best])[best]
+    assert same.requests == moved.requests == 30
+    assert same.score_shift < 0.2 * moved.score_shift
+    assert same.kendall_tau > moved.kendall_tau
+    assert drift_effects(bundle, segments, inputs, ["no such feature"]) == {}
