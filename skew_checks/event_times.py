@@ -46,6 +46,14 @@ class RowTimes:
 
 
 @dataclass(frozen=True)
+class DueTimes:
+    """The row valid at each instant, and the one that had to be readable by then."""
+
+    newest: RowTimes
+    due: RowTimes
+
+
+@dataclass(frozen=True)
 class StoredRows:
     """Rows found by key and event time."""
 
@@ -75,6 +83,16 @@ def row_times(workspace: Workspace, view: ViewPlan, keys: pa.Table, at: Floats) 
         ON {_same_keys(view, "steps")} AND wanted.at_us >= steps.available ORDER BY place"""
     found = _run(sql, _wanted(view, keys, at))
     return RowTimes(_floats(found["event"]), _floats(found["created"]))
+
+
+def due_times(workspace: Workspace, view: ViewPlan, keys: pa.Table, at: Floats, *, target: float) -> DueTimes:
+    """Rows valid at `at`, and `target` seconds before."""
+    names = list(view.join_keys)
+    twice = pa.concat_tables([keys.select(names), keys.select(names)])
+    both = row_times(workspace, view, twice, np.concatenate((at, at - target)))
+    sides = zip(np.split(both.event, 2), np.split(both.created, 2), strict=True)
+    newest, due = (RowTimes(event, created) for event, created in sides)
+    return DueTimes(newest, due)
 
 
 def rows_of_event(

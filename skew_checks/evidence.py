@@ -18,7 +18,7 @@ from feature_repo.frames import columns_from_table
 from ranking_service.assemble import assemble
 from skew_checks.compare import Mask, differ, inputs_differ
 from skew_checks.comparing import Judge
-from skew_checks.event_times import Floats, RowTimes, StoredRows, row_times, rows_of_event
+from skew_checks.event_times import Floats, RowTimes, StoredRows, due_times, rows_of_event
 from skew_checks.lag import blanked, legitimate, patched, served_rows
 from skew_checks.subjects import Subject
 from skew_checks.witnesses import Witnesses
@@ -82,13 +82,10 @@ class Evidence:
             workspace, keys = self.judge.workspace, self.witnesses.offline
             own, unused = served_rows(plan, self.witnesses.served)
             target = self.judge.facts[view].target_seconds
-            self._rows[view] = ViewRows(
-                own,
-                unused,
-                row_times(workspace, plan, keys, self.at),
-                legitimate(self.judge, plan, keys, own=own, at=self.at, target=target),
-                rows_of_event(workspace, plan, keys, own),
-            )
+            times = due_times(workspace, plan, keys, self.at, target=target)
+            lags = legitimate(times, own=own, at=self.at, target=target)
+            stored = rows_of_event(workspace, plan, keys, own)
+            self._rows[view] = ViewRows(own, unused, times.newest, lags, stored)
         return self._rows[view]
 
     @cached_property

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ranking_service.contract import Contract
 from skew_checks.comparing import Compared
 from skew_checks.distributions.counter import DriftCounter
 from skew_checks.distributions.part import Part
@@ -105,7 +106,7 @@ def with_effects(
         return list(found)
     each_request = max(1.0, judging.rows / max(judging.requests, 1))
     most = max(1, int(RESCORED_ROWS / each_request / len(suspicious)))
-    suspects = [_suspect(each, most) for each in suspicious]
+    suspects = [_suspect(each, judge.contract, most) for each in suspicious]
     nothing = Replayed(judge.bundle, judge.contract, segments, pa.table({}))
     measured = effects(
         judge.workspace,
@@ -118,11 +119,15 @@ def with_effects(
     return [_with(each, by_id.get(id(each))) for each in found]
 
 
-def _suspect(found: Found, most: int) -> Suspect:
+def _suspect(found: Found, contract: Contract, most: int) -> Suspect:
+    """Lists of a view are put right together: their entries belong to each other."""
     named = sorted(found.touched, key=lambda one: (found.touched[one], one))[:most]
-    stored = tuple(subject.feature for subject in found.subjects if not subject.is_model_column)
+    stored = {subject.feature for subject in found.subjects if not subject.is_model_column}
+    for view in contract.views:
+        lists = {field.name for field in view.fields if field.is_list}
+        stored |= lists if lists & stored else set()
     columns = tuple(subject.feature for subject in found.subjects if subject.is_model_column)
-    return Suspect(stored, columns, Touched(named, found.requests))
+    return Suspect(tuple(sorted(stored)), columns, Touched(named, found.requests))
 
 
 def _with(found: Found, effect: Effect | None) -> Found:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -25,6 +25,7 @@ from skew_checks.tally import Tally
 from skew_checks.witnesses import EVERY
 
 MOST_FACTS = 4
+LEAST_FEATURES, LEAST_SHARE = 3, 0.2
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,29 @@ def wrong_features(judging: Judging, evidence: Evidence) -> list[Wrong]:
         case = Case(evidence, tally.subject, rows, every, partners, tally, judging.codes)
         rate = tally.rate(judging.rate_units(tally))
         found.append(Wrong(number, tally.subject, tally, rate, explain(case), case))
-    return found
+    return [*with_common_cause(found)]
+
+
+def with_common_cause(wrong: Sequence[Wrong]) -> Iterator[Wrong]:
+    """Where most stored values of a view are wrong for one reason, it is taken for the others too that it explains in
+    part: counts that differ by one everywhere look like a constant difference.
+    """
+    causes: dict[str, list[Cause]] = {}
+    for one in wrong:
+        if not one.subject.is_model_column:
+            causes.setdefault(one.subject.view, []).append(one.explanation.cause)
+    for one in wrong:
+        of_view = causes.get(one.subject.view, [])
+        common = max(of_view, key=of_view.count, default=None)
+        share = next((share.share for share in one.explanation.shares if share.name == common), 0.0)
+        is_common = (
+            common is not None and len(of_view) >= LEAST_FEATURES and of_view.count(common) * 2 > len(of_view)
+        )
+        if one.subject.is_model_column or not is_common or share < LEAST_SHARE:
+            yield one
+        else:
+            assert common is not None, "a common cause is one"
+            yield replace(one, explanation=replace(one.explanation, cause=common))
 
 
 def defects_of(judging: Judging, wrong: Iterable[Wrong]) -> Iterator[Found]:

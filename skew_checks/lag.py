@@ -15,7 +15,7 @@ from materialization.data_plane.online.batched_fetch import Presence
 from ranking_service.contract import ViewPlan
 from ranking_service.serving_log.tables import EVENT_TIME_PREFIX, PRESENCE_PREFIX
 from skew_checks.compare import Mask
-from skew_checks.event_times import Floats, row_times, rows_of_event
+from skew_checks.event_times import DueTimes, Floats, due_times, rows_of_event
 from skew_checks.replay import OfflinePart
 from skew_checks.served import Served
 
@@ -41,7 +41,8 @@ def with_own_rows(
         at = np.asarray(asked["request_timestamp"].to_numpy(), np.float64)
         own, is_gone = served_rows(view, log, rows)
         target = judge.facts[view.name].target_seconds
-        lags = legitimate(judge, view, asked, own=own, at=at, target=target)
+        times = due_times(judge.workspace, view, asked, at, target=target)
+        lags = legitimate(times, own=own, at=at, target=target)
         gone = rows[lags & (is_gone | (view.ttl_seconds > 0) & (at - own > view.ttl_seconds))]
         kept = np.flatnonzero(lags & ~is_gone & ~np.isnan(own))
         stored = rows_of_event(judge.workspace, view, asked.take(pa.array(kept)), own[kept])
@@ -65,12 +66,9 @@ def served_rows(
     return seconds, np.isnan(seconds) | is_expired.to_numpy()
 
 
-def legitimate(
-    judge: Judge, view: ViewPlan, asked: pa.Table, *, own: Floats, at: Floats, target: float
-) -> Mask:
+def legitimate(times: DueTimes, *, own: Floats, at: Floats, target: float) -> Mask:
     """bool [rows]: an older row than the offline one, or none, while every newer row is younger than the target."""
-    newest = row_times(judge.workspace, view, asked, at).event
-    due = row_times(judge.workspace, view, asked, at - target).event
+    newest, due = times.newest.event, times.due.event
     has_newer = ~np.isnan(newest) & ~(own >= newest - CLOSE_SECONDS)
     in_time = (newest > at - target) & (np.isnan(due) | (own >= due - CLOSE_SECONDS))
     return np.asarray(has_newer & in_time, bool)

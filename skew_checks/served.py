@@ -178,18 +178,27 @@ def _of_request(head: pa.Table, request: str | None) -> pa.Table:
 
 def _new(head: pa.Table, seen: set[str]) -> tuple[pa.Table, int]:
     """The requests not yet seen, and how many log rows the others have: theirs, and their candidates' if the
-    candidates are in another file than those of the first.
+    candidates are in another file than those of the first. Different requests of one id in one file are all left
+    out: nobody knows whose the candidates are.
     """
     ids = head["served_id"].to_pylist()
     elsewhere = np.fromiter((served_id in seen for served_id in ids), bool, len(ids))
     first = np.zeros(len(ids), bool)
     first[np.unique(np.array(ids, object), return_index=True)[1]] = True
     seen.update(ids)
-    fresh = first & ~elsewhere
+    fresh = first & ~elsewhere & ~_collided(head)
     if fresh.all():
         return head, 0
     counts = head["candidate_count"].fill_null(0).to_numpy()
-    return head.filter(pa.array(fresh)), int((~fresh).sum() + counts[first & elsewhere].sum())
+    whole = elsewhere & first | ~fresh & _collided(head)
+    return head.filter(pa.array(fresh)), int((~fresh).sum() + counts[whole].sum())
+
+
+def _collided(head: pa.Table) -> npt.NDArray[np.bool_]:
+    """bool [requests]: where different requests bear one `served_id`."""
+    requests = head.group_by("served_id").aggregate([("request_id", "count_distinct")])
+    many = requests.filter(pc.greater(requests["request_id_count_distinct"], 1))["served_id"]
+    return np.asarray(pc.is_in(head["served_id"], many.combine_chunks()).to_numpy(), bool)
 
 
 def _day(instant: datetime | None) -> date | None:

@@ -2,7 +2,8 @@
 
 `rules.RULES` is the table, in order. A rule looks at one feature's witnesses (`case.Case`) and gives a mask over them
 with what it saw, or None. The cause is that which explains most of them, the earlier rule where two explain as many;
-it has to explain more than half. Rules are small functions, a module a family:
+it has to explain more than half. Rules in
+`LAST_RULES` are tried where no other does. Rules are small functions, a module a family:
 
 of_replicas    one server process, and no other
 of_assembly    the way from stored values to the model's matrix: order of columns, dictionaries, transforms

@@ -18,41 +18,47 @@ CLOSE_SECONDS, MOMENT = 1e-3, 1e-5
 
 
 def offline_leakage(case: Case) -> Seen | None:
-    """The offline row is, as a whole, the key's next one: it was computed with what happened after its time."""
+    """The offline rows run ahead: as a whole, one is the key's next row, or what was served is the one before."""
     if case.subject.is_model_column:
         return None
     evidence, view = case.evidence, case.subject.view
-    found = evidence.kept(f"leaks of {view}", lambda: _is_next(evidence, view))[case.rows] & case.is_wrong_row
+    found = (
+        evidence.kept(f"leaks of {view}", lambda: _runs_ahead(evidence, view))[case.rows] & case.is_wrong_row
+    )
     if not found.any():
         return None
     told = f"the offline row has the values of the key's next row, known only later, in {share_told(found)} mismatches"
     return Seen(found, (told,))
 
 
-def _is_next(evidence: Evidence, view: str) -> Mask:
-    """bool [witnesses]: the offline row of the served row's event time equals the one after it, and not the one before
-    it in what was served otherwise: a feature that never changes tells nothing.
+def _runs_ahead(evidence: Evidence, view: str) -> Mask:
+    """bool [witnesses]: the offline row of the served row's event time equals the one after it, and is not the one
+    before it in what was served otherwise (a feature that never changes tells nothing); or, where neighbours run
+    ahead too, the row before it equals the one served.
     """
     judge, rows = evidence.judge, evidence.rows(view)
     plan, workspace = judge.contract.view(view), judge.workspace
-    asked = np.flatnonzero(rows.has_stored)
+    asked = np.flatnonzero(rows.has_stored & ~rows.unused)
     keys, own = evidence.witnesses.offline.take(asked), rows.own[asked]
     after = rows_of_event(workspace, plan, keys, next_times(workspace, plan, keys, own))
     before = rows_of_event(workspace, plan, keys, row_times(workspace, plan, keys, own - MOMENT).event)
-    same = np.zeros(len(asked), bool)
-    same[after.places] = True
+    is_next, is_before = (
+        np.isin(np.arange(len(asked)), after.places),
+        np.isin(np.arange(len(asked)), before.places),
+    )
     changed = np.zeros(len(asked), bool)
     for subject in judge.subjects:
         if subject.is_model_column or subject.view != view:
             continue
         name, relative = subject.feature, subject.relative
-        stored = take(evidence.of_own_rows(view, name), asked)
-        same[after.places] &= ~differ(take(stored, after.places), after.columns[name], relative)
+        stored, served = take(evidence.of_own_rows(view, name), asked), take(evidence.served[name], asked)
+        is_next[after.places] &= ~differ(take(stored, after.places), after.columns[name], relative)
+        is_before[before.places] &= ~differ(take(served, before.places), before.columns[name], relative)
         moved = np.ones(len(asked), bool)
         moved[before.places] = differ(take(stored, before.places), before.columns[name], relative)
-        changed |= moved & differ(take(evidence.served[name], asked), stored, relative)
+        changed |= moved & differ(served, stored, relative)
     result = np.zeros(len(evidence.at), bool)
-    result[asked] = same & changed
+    result[asked] = changed & (is_next | is_before)
     return result
 
 

@@ -44,12 +44,15 @@ RULES: tuple[tuple[Cause, Rule], ...] = (
     (Cause.CLIPPING, of_numbers.clipping),
     (Cause.WINDOW_LENGTH, of_columns.window_length),
     (Cause.SWAPPED_COLUMNS, of_columns.swapped_columns),
-    (Cause.SWAPPED_COLUMNS, of_columns.other_column),
     (Cause.EMBEDDING_VERSION, of_vectors.embedding_version),
+)
+LAST_RULES: tuple[tuple[Cause, Rule], ...] = (
+    (Cause.SWAPPED_COLUMNS, of_columns.other_column),
     (Cause.CORRECTION_NOT_APPLIED, of_offline.rewritten_since),
     (Cause.DEFAULT_FILL, of_assembly.stayed_missing),
     (Cause.TRANSFORM_CODE, of_assembly.transform_inputs),
 )
+"""Tried where none of RULES explains most: what they see is weaker."""
 """Duplicates, keys, request clocks and models are seen without a mismatch: `skew_checks.findings`."""
 MOST = 0.5
 """A cause has to explain more than this share of the mismatches looked at."""
@@ -65,10 +68,18 @@ class Explanation:
     facts: tuple[str, ...]
 
 
+def _seen(case: Case, rules: tuple[tuple[Cause, Rule], ...]) -> list[tuple[Cause, Seen]]:
+    """What each rule explains; most first, rules that explain as much in their order."""
+    seen = [(cause, found) for cause, rule in rules if (found := rule(case)) is not None and found.mask.any()]
+    return sorted(seen, key=lambda one: -int(one[1].mask.sum()))
+
+
 def explain(case: Case) -> Explanation:
     """The cause that explains most of the case's witnesses; of several, the first in the table."""
-    seen = [(cause, found) for cause, rule in RULES if (found := rule(case)) is not None and found.mask.any()]
-    seen.sort(key=lambda one: -int(one[1].mask.sum()))
+    seen = _seen(case, RULES)
+    if not seen or seen[0][1].mask.mean() <= MOST:
+        last = _seen(case, LAST_RULES)
+        seen = [*last, *seen] if last and last[0][1].mask.mean() > MOST else [*seen, *last]
     left = np.ones(len(case), bool)
     counts: dict[Cause, int] = {}
     for cause, found in seen:
