@@ -54,7 +54,7 @@ def ranking(report: SkewReport, limits: Limits) -> Html | None:
         if one.effect is not None
     ]
     heads = [("feature", "name"), ("status", ""), ("cause", ""), ("top 10 changed", ""), ("of 10 stay", "n")]
-    heads += [("Kendall tau", "n"), ("score moves", "n"), ("NDCG@10 if right", "n"), ("harm", "n")]
+    heads += [("Kendall tau", "n"), ("score moves", "n"), ("NDCG@10", "n"), ("harm", "n")]
     return table(heads, rows, "Change of the ranking by defect") if rows else None
 
 

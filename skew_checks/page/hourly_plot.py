@@ -39,10 +39,7 @@ def hourly_plot(one: Hourly, most: int) -> Html:
     drawn = (
         _requests(one, at, frame),
         frame.axes(_day_or_hour, lambda rate: percent(rate) if rate else "0", x_ticks=ticks),
-        [
-            path([(x + HOUR / 2, y) for x, y in rates[name].items()], frame, f"l-{name}")
-            for name in reversed(LINES)
-        ],
+        [path(_levels(rates[name]), frame, f"l-{name}") for name in reversed(LINES)],
     )
     highest = ", ".join(f"{name} up to {percent(_highest(rates[name]))}" for name in LINES)
     label = f"{one.feature} by hour: {highest}"
@@ -58,6 +55,11 @@ def _last(one: Hourly, most: int) -> Hourly:
         one.default_rate[-most:],
         one.mismatch_rate[-most:],
     )
+
+
+def _levels(line: dict[float, float | None]) -> list[tuple[float, float | None]]:
+    """An hour is level from its beginning to its end."""
+    return [(x, rate) for start, rate in line.items() for x in (start, start + HOUR)]
 
 
 def _highest(line: dict[float, float | None]) -> float:

@@ -100,7 +100,7 @@ def _notes(report: SkewReport, limits: Limits) -> Html | None:
 
 def _ranking(report: SkewReport, limits: Limits) -> Html | None:
     content = ranking(report, limits)
-    lead = "Logged requests scored again with the right values in place of the served ones."
+    lead = "Logged requests scored again with the right values; NDCG@10 is how much better those would have been."
     return content and section("ranking", "Change of the ranking", lead, tag("div", content, class_="card"))
 
 

@@ -45,11 +45,6 @@ class Frame:
         return tag("text", label, x=at, y=self.height - BOTTOM + 16.0, text_anchor=place)
 
 
-def frame_of(x: Callable[[float, float], Scale], y: Callable[[float, float], Scale]) -> Frame:
-    """A frame of the usual size, its scales made for the pixels they have."""
-    return Frame(x(LEFT, WIDTH - RIGHT), y(HEIGHT - BOTTOM, TOP))
-
-
 def path(points: Sequence[tuple[float, float | None]], frame: Frame, style: str) -> list[Html]:
     """A line through the points, broken where there is no value; a lonely point is a dot."""
     runs: list[list[str]] = [[]]
