@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +63,11 @@ class Night:
         return self.world.bundle.contract.view(name)
 
     def entities(self, view: ViewPlan, *, late_by: timedelta = timedelta(0)) -> dict[int, dict[Entity, int]]:
-        """Requests that read each entity's row, by step; of each step only those `late_by` after its instant."""
+        """Requests that read each entity's row, by step; only those at least `late_by` after the row's event time."""
         found: dict[int, dict[Entity, int]] = defaultdict(lambda: defaultdict(int))
         for arrival in self.arrivals:
-            instant = self.world.instants[arrival.step].timestamp()
-            if arrival.request.request_timestamp < instant + late_by.total_seconds():
+            due = built_at(view, self.world.instants[arrival.step]) + late_by
+            if late_by and arrival.request.request_timestamp < due.timestamp():
                 continue
             for entity in entities_of(arrival.request, view):
                 found[arrival.step][entity] += 1
@@ -103,6 +103,13 @@ def entities_of(request: RankRequest, view: ViewPlan) -> list[Entity]:
         return [(request.user_id,)]
     known = {"user_id": request.user_id}
     return [tuple(known.get(key, item) for key in view.join_keys) for item in request.candidate_ids]
+
+
+def built_at(view: ViewPlan, instant: datetime) -> datetime:
+    """The view's newest snapshot at that run: of users and pairs the day's first, of items its own."""
+    if "user_id" in view.join_keys:
+        return instant.replace(hour=0)
+    return instant
 
 
 def step_at(world: World, at: float, lag: timedelta) -> int:

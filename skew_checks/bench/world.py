@@ -34,8 +34,8 @@ TRAINED_AT = datetime(2024, 3, 15, 1, tzinfo=UTC)
 class Size:
     """How much there is."""
 
-    users: int = 600
-    items: int = 400
+    users: int = 450
+    items: int = 300
     days: int = 13
     """Simulated; the first is a Monday."""
     served_day: int = 11
