@@ -92,6 +92,7 @@ def check(
         from materialization.progress import spoken
         from skew_checks.check import check as run
         from skew_checks.extras import Extras
+        from skew_checks.history import with_nights_of
         from skew_checks.result_parts import Window
         from skew_checks.thresholds import Thresholds
 
@@ -107,6 +108,8 @@ def check(
                 now=datetime.now(UTC),
                 step=step,
             )
+        if request is None:
+            report = with_nights_of(report, folder)
         _tell(report, None if request is not None else folder, as_json=as_json)
         return report.exit_code
     return failing.code

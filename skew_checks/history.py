@@ -12,8 +12,10 @@ from skew_checks.cause import Cause
 from skew_checks.formats import loads
 from skew_checks.result import Defect, SkewReport
 from skew_checks.result_parts import Status
-from skew_checks.wording import BY_SEVERITY, OUTCOME_WORDS, count, in_utc, is_day
+from skew_checks.wording import BY_SEVERITY, DAY, OUTCOME_WORDS, count, in_utc, is_day
 
+LONGEST_ROW = 366
+"""Nights that are looked at for the beginning of a defect."""
 Key = tuple[str, Cause]
 """What makes a defect of one night the same as one of another: view and cause."""
 
@@ -94,12 +96,9 @@ def read_history(folder: Path, *, nights: int | None = None) -> History:
 
     A file that cannot be read is named and left out. A folder that does not exist is empty.
     """
-    found, unreadable = [], []
-    for path in sorted(folder.glob("skew-*.json")):
-        try:
-            found.append(Night(path, loads(path.read_text(encoding="utf-8"))))
-        except (ReportError, OSError, UnicodeDecodeError) as error:
-            unreadable.append(Unreadable(path, str(error)))
+    read = [_read(path) for path in sorted(folder.glob("skew-*.json"))]
+    found = [one for one in read if isinstance(one, Night)]
+    unreadable = [one for one in read if isinstance(one, Unreadable)]
     found.sort(key=lambda night: (night.at, in_utc(night.report.checked_at)))
     kept = found if nights is None else found[-nights:]
     return History(tuple(kept), tuple(unreadable))
@@ -125,6 +124,29 @@ def with_history(report: SkewReport, earlier: Iterable[SkewReport]) -> SkewRepor
     """
     before = sorted((one for one in earlier if _comes_before(one, report)), key=_start, reverse=True)
     return replace(report, defects=tuple(_set_back(defect, report, before) for defect in report.defects))
+
+
+def with_nights_of(report: SkewReport, folder: Path) -> SkewReport:
+    """`with_history` of the days before in the folder: as many as have a defect of tonight's, at most a year."""
+    if not is_day(report.window):
+        return report
+    before: list[SkewReport] = []
+    still = set(_by_key(report))
+    for back in range(1, LONGEST_ROW + 1):
+        path = folder / f"skew-{_start(report) - back * DAY:%Y-%m-%d}.json"
+        night = _read(path) if still and path.is_file() else None
+        if not isinstance(night, Night):
+            break
+        before.append(night.report)
+        still &= set(_by_key(night.report))
+    return with_history(report, before)
+
+
+def _read(path: Path) -> Night | Unreadable:
+    try:
+        return Night(path, loads(path.read_text(encoding="utf-8")))
+    except (ReportError, OSError, UnicodeDecodeError) as error:
+        return Unreadable(path, str(error))
 
 
 def _comes_before(one: SkewReport, report: SkewReport) -> bool:

@@ -19,7 +19,7 @@ from marquee.skew_history import FILE
 from marquee.skew_history import history as verb
 from skew_checks.cause import Cause
 from skew_checks.formats import to_json
-from skew_checks.history import History, read_history, sentence, with_history
+from skew_checks.history import History, read_history, sentence, with_history, with_nights_of
 from skew_checks.history_table import render_history
 from skew_checks.page.history import history_page
 from skew_checks.report_files import write
@@ -137,6 +137,19 @@ def test_since_stays_where_earlier_nights_have_nothing_to_say() -> None:
     assert with_history(report, [part]) == report, "no whole day"
     open_window = replace(report, window=Window())
     assert with_history(open_window, [night(13, STALE)]) == open_window
+
+
+def test_since_is_read_from_the_nights_that_lie_in_the_folder(tmp_path: Path) -> None:
+    history_of(tmp_path, night(10, STALE), night(12, STALE), night(13, STALE, UNIT))
+    report = night(14, STALE, UNIT, Cause.TTL)
+    assert [one.since for one in with_nights_of(report, tmp_path).defects] == [
+        NIGHT.replace(day=day) + timedelta(hours=2) for day in (12, 13, 14)
+    ]
+    (tmp_path / "skew-2026-03-12.json").write_text("{")
+    stale = with_nights_of(report, tmp_path).defects[0]
+    assert stale.since == NIGHT.replace(day=13) + timedelta(hours=2), "what cannot be read ends the row"
+    assert with_nights_of(report, tmp_path / "none") == report
+    assert with_nights_of(replace(report, window=Window()), tmp_path) == replace(report, window=Window())
 
 
 def printed(history: History, width: int = 80) -> list[str]:
