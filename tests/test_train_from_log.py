@@ -26,6 +26,7 @@ from ranking_service.serving_log.places import closed_segments
 from ranking_service.serving_log.tables import LoggedRanking
 from ranking_service.serving_log.writer import ServingLog
 from ranking_service.settings_sections import LogSettings
+from ranking_service.training.baseline.file import read_baseline
 from ranking_service.training.from_log import logged_training_set
 from ranking_service.training.train import TrainingSet
 
@@ -238,6 +239,16 @@ def test_the_verb_publishes_a_bundle_that_says_where_its_rows_come_from(
     }
     assert made.manifest["rows"] == {"all": 66, "train": 62}
     assert made.manifest["split"]["start"] == "2026-03-01T00:00:00+00:00"
+    baseline = read_baseline(path)
+    assert baseline is not None
+    assert (baseline.counts.rows, baseline.counts.users) == (62, 3)
+    assert made.manifest["baseline"] == {
+        "file": "baseline.npz",
+        "fingerprint": baseline.fingerprint,
+        "users": 3,
+        "requests": 21,
+        "rows": 62,
+    }
 
 
 @pytest.mark.parametrize(

@@ -224,11 +224,12 @@ def _quantized(
 
 
 def _baseline(rows: TrainingSet) -> Baseline:
-    """Of what was learned from: neither validation nor test."""
+    """Of what was learned from, neither validation nor test; one slice, because rows are in time order."""
     learned = np.flatnonzero(rows.labelled.between(rows.split.start, rows.split.validate_from))
-    requests = rows.labelled.requests.take(pa.array(learned))
+    first, last = int(learned[0]), int(learned[-1]) + 1
+    requests = rows.labelled.requests.slice(first, last - first)
     lists = {name: column.take(learned) for name, column in rows.embeddings.items()}
-    return learned_baseline(rows.matrix[learned], requests, rows.contract, lists)
+    return learned_baseline(rows.matrix[first:last], requests, rows.contract, lists)
 
 
 def _manifest(
