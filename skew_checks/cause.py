@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """In the order in which the rules are tried; `docs/causes/<value>.md` tells each.
+    """`docs/causes/<value>.md` tells each, `skew_checks.causes.rules` the order in which rules are tried.
 
     The value is part of the JSON report's schema: a name may be added, none may change its meaning.
     """
