@@ -101,10 +101,10 @@ def _share(part: int, total: int) -> float | None:
 
 def _by_hour(cells: Mask, code: Rows, hours: int) -> Rows:
     """int64 [hours, columns]; rows of an hour mostly stand together."""
-    starts = np.flatnonzero(np.diff(code, prepend=-1))
-    runs = np.add.reduceat(cells, starts, axis=0, dtype=np.int64)
+    starts = np.flatnonzero(np.diff(code, prepend=-1)).tolist()
     total = np.zeros((hours, cells.shape[1]), np.int64)
-    np.add.at(total, code[starts], runs)
+    for start, end in zip(starts, [*starts[1:], len(code)], strict=True):
+        total[code[start]] += np.count_nonzero(cells[start:end], axis=0)
     return total
 
 

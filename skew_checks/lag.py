@@ -37,7 +37,7 @@ def with_own_rows(
             continue
         rows = np.flatnonzero(np.logical_or.reduce(masks))
         log, joined = _tables(view, served, offline)
-        asked = joined.take(pa.array(rows))
+        asked = joined.select([*view.join_keys, "request_timestamp"]).take(pa.array(rows))
         at = np.asarray(asked["request_timestamp"].to_numpy(), np.float64)
         own, is_gone = served_rows(view, log, rows)
         target = judge.facts[view.name].target_seconds

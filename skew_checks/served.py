@@ -51,12 +51,12 @@ class Segment:
 
     def requests(self) -> pa.Table:
         """All the log has of the chosen requests, in the head's order."""
-        table = _read(self.files.requests)
+        table = _read(self.files.requests, groups_of=self.head["served_id"])
         return table.take(pc.index_in(self.head["served_id"], table["served_id"].combine_chunks()))
 
     def candidates(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of the chosen requests' candidates, as logged."""
-        table = _read(self.files.candidates, columns)
+        table = _read(self.files.candidates, columns, groups_of=self.head["served_id"])
         return table.filter(pc.is_in(table["served_id"], self.head["served_id"].combine_chunks()))
 
     def keys(self, request_fields: Iterable[str]) -> pa.Table:
@@ -242,9 +242,25 @@ def damage_named(path: Path) -> Iterator[None]:
         raise EventDataError(f"{path} is damaged ({error}); move its segment away") from error
 
 
-def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def _read(
+    path: Path, columns: Sequence[str] | None = None, *, groups_of: pa.ChunkedArray | None = None
+) -> pa.Table:
+    """Some columns or all; only the row groups that hold any of these served ids, if they are given."""
     with damage_named(path), pq.ParquetFile(path) as file:
         absent = sorted(set(columns or ()) - set(file.schema_arrow.names))
         if absent:
             raise EventDataError(f"{path} is no serving log: it lacks {', '.join(absent)}; move it away")
-        return file.read(columns=list(columns) if columns else None)
+        chosen = list(columns) if columns else None
+        if groups_of is None or file.metadata.num_row_groups == 1:
+            return file.read(columns=chosen)
+        return file.read_row_groups(_holding(file, groups_of.combine_chunks()), columns=chosen)
+
+
+def _holding(file: pq.ParquetFile, served_ids: pa.Array) -> list[int]:
+    """Row groups with any of the ids."""
+    ids = file.read(columns=["served_id"])["served_id"]
+    ends = np.cumsum(
+        [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    )
+    rows = np.flatnonzero(pc.is_in(ids, served_ids).to_numpy())
+    return [int(group) for group in np.unique(np.searchsorted(ends, rows, side="right"))]
