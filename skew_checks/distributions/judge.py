@@ -8,8 +8,8 @@ from ranking_service.training.baseline.bins import FeatureBins, Kind
 from ranking_service.training.baseline.frozen import Frozen
 from ranking_service.training.baseline.layout import Counts
 from skew_checks.distributions.discovery import adjusted
-from skew_checks.distributions.measured import Measured, Natural, measure
-from skew_checks.distributions.natural import QUARTERS
+from skew_checks.distributions.measured import Measured, measure
+from skew_checks.distributions.natural import Natural
 from skew_checks.distributions.nights import EarlierNights
 from skew_checks.distributions.settings import DriftSettings
 from skew_checks.distributions.slices import slices_of
@@ -33,8 +33,7 @@ class Judge:
         """Every feature; `training` gives the range that is natural from day to day."""
         natural = None
         if training is not None:
-            quarters = frozenset(cell % QUARTERS for cell in current.cells)
-            natural = Natural(training, quarters, successive=against == PREVIOUS_DAY)
+            natural = Natural(training, current, successive=against == PREVIOUS_DAY)
         measured = [
             measure(current, reference, place, settings=self.settings, natural=natural)
             for place in range(len(current.bins))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,22 +11,11 @@ from scipy.special import stdtrit
 from ranking_service.training.baseline.bins import FeatureBins
 from ranking_service.training.baseline.frozen import Frozen
 from skew_checks.distributions.measures import measures
-from skew_checks.distributions.natural import natural_range
+from skew_checks.distributions.natural import Natural
 from skew_checks.distributions.resampling import FEWEST_GROUPS, Estimate, Sides
 from skew_checks.distributions.settings import DriftSettings
 
 POWER = 0.99
-
-
-@dataclass(frozen=True)
-class Natural:
-    """Where the range that is natural comes from."""
-
-    training: Frozen
-    quarters: Collection[int]
-    """Of the day, in which what is judged was served."""
-    successive: bool
-    """Days against the day before, in place of against all."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +75,7 @@ def measure(
     if not current.counts(place).any() or not reference.counts(place).any():
         return Measured(place, bins, sides, {}, {}, 0, settings)
     distances = measures(bins, sides.q)
-    usual = dict.fromkeys(distances, 0.0)
-    if natural is not None:
-        usual = natural_range(
-            natural.training,
-            place,
-            quarters=natural.quarters,
-            distances=distances,
-            successive=natural.successive,
-        )
+    usual = natural(place, distances) if natural is not None else dict.fromkeys(distances, 0.0)
     tolerances = {name: max(settings.tolerances[name], usual[name]) for name in distances}
     units = (current.feature_units[place], reference.feature_units[place])
     sizes = (min(size, unit) for size, unit in zip(sides.effective, units, strict=True))
