@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -112,7 +113,24 @@ def check(
             report = with_nights_of(report, folder)
         _tell(report, None if request is not None else folder, as_json=as_json)
         return report.exit_code
+    if request is None:
+        _leave_word(failing.why, start=start, end=end, sample=sample, reports=reports)
     return failing.code
+
+
+def _leave_word(
+    why: str, *, start: datetime | None, end: datetime | None, sample: int | None, reports: Path | None
+) -> None:
+    """A report that says that there is none, so that nobody takes an earlier one for tonight's."""
+    from feature_repo.workspace import Workspace
+    from skew_checks.report_files import write
+    from skew_checks.result import SkewReport
+    from skew_checks.result_parts import Outcome, Volume, Window
+
+    window, now = Window(start, end, sample), datetime.now(UTC)
+    report = SkewReport(window, now, Outcome.INTERNAL, f"The check itself failed: {why}", Volume(), ())
+    with suppress(MarqueeError, OSError):
+        write(report, reports or Workspace.from_environment().reports)
 
 
 def _tell(report: SkewReport, folder: Path | None, *, as_json: bool) -> None:
@@ -133,6 +151,7 @@ class _Failing:
     """Around the check: whatever fails inside has an exit code of its own, as 1 and 2 are verdicts."""
 
     code = INTERNAL
+    why = ""
 
     def __enter__(self) -> _Failing:
         return self
@@ -142,6 +161,7 @@ class _Failing:
     ) -> bool:
         if not isinstance(error, Exception) or isinstance(error, click.ClickException):
             return False
+        self.why = str(error) or type(error).__name__
         if isinstance(error, (MarqueeError, OSError)):
             click.echo(f"error: {error}", err=True)
         else:

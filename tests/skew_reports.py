@@ -119,6 +119,12 @@ def empty_night() -> SkewReport:
     return SkewReport(Window(), now, Outcome.NOT_ENOUGH, "Nothing to judge: the log is empty.", Volume(), ())
 
 
+def failed_night() -> SkewReport:
+    """The check came to nothing."""
+    told = f"The check itself failed: bundle {BUNDLE} is not in /var/lib/marquee/models; restore it."
+    return SkewReport(Window(NIGHT, NIGHT + DAY), NIGHT + DAY, Outcome.INTERNAL, told, Volume(), ())
+
+
 NIGHTS = {
     "ok": ok_night,
     "defect": defective_night,
@@ -126,6 +132,7 @@ NIGHTS = {
     "thin": thin_night,
     "drift": drifting_night,
     "empty": empty_night,
+    "failed": failed_night,
 }
 
 

@@ -654,6 +654,10 @@ def test_a_check_that_fails_itself_has_an_exit_code_of_its_own(
     (tmp_path / "serving_log").symlink_to(world.workspace.serving_log)
     assert run(["skew", "check"]) == 4
     assert "bundles that are not in" in capsys.readouterr().err
+    (left,) = (tmp_path / "reports").glob("skew-*.json")
+    report = loads(left.read_text())
+    assert (report.outcome, report.volume.requests) == (Outcome.INTERNAL, 0)
+    assert "bundles that are not in" in report.sentence
 
 
 def test_a_log_that_lacks_a_model_column_is_refused(world: World, tmp_path: Path) -> None:
@@ -662,3 +666,50 @@ def test_a_log_that_lacks_a_model_column_is_refused(world: World, tmp_path: Path
     pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["model__item_trend"]), path)
     with pytest.raises(EventDataError, match="model columns, expected"):
         check(served, ALL, extras=PLAIN)
+
+
+def test_keys_in_another_spelling_than_the_rows_have_are_named(world: World, tmp_path: Path) -> None:
+    """Simulated users are called u000012; here some callers leave out the zeros."""
+    bare = {
+        each.user_id: "u" + each.user_id[1:].lstrip("0")
+        for each in world.requests
+        if each.user_id[1:].isdigit()
+    }
+    asked = tuple(
+        replace(each, user_id=bare.get(each.user_id, each.user_id)) if number % 4 == 0 else each
+        for number, each in enumerate(world.requests)
+    )
+    served = serve_by(replace(world, requests=asked), tmp_path, world.bundle.contract)
+    report = check(served, ALL, extras=PLAIN)
+    (found,) = report.defects
+    assert (found.cause, found.features) == (Cause.KEY_MISMATCH, ("user_id",))
+    assert found.rate.bad == sum(one != other for one, other in zip(asked, world.requests, strict=True))
+    assert "a stranger" not in found.facts[0]
+
+
+def test_a_rows_age_past_its_ttl_is_named(world: World, tmp_path: Path) -> None:
+    """Items' rows live for a day; the last two requests come after it."""
+    views = tuple(replace(view, ttl_seconds=30 * 24 * HOUR) for view in world.bundle.contract.views)
+    served = serve_by(world, tmp_path, replace(world.bundle.contract, views=views))
+    report = check(served, ALL, extras=PLAIN)
+    items = {view.name for view in world.bundle.contract.views if view.join_keys == ("item_id",)}
+    assert {each.view for each in report.defects} == items
+    assert {each.cause for each in report.defects} == {Cause.TTL}
+
+
+def test_rows_of_the_next_candidate_are_named(world: World, tmp_path: Path) -> None:
+    served = serve_by(world, tmp_path, world.bundle.contract)
+    for segment in closed_segments(served.serving_log):
+        candidates = pq.read_table(segment.candidates, partitioning=None)
+        view = world.bundle.contract.view("item_totals")
+        names = [field.name for field in view.fields]
+        columns = [*names, *(name for name in candidates.column_names if name.endswith("__item_totals"))]
+        for name in columns:
+            place = candidates.schema.get_field_index(name)
+            column = candidates[name].combine_chunks()
+            moved = pa.concat_arrays([column.slice(1), column.slice(0, 1)])
+            candidates = candidates.set_column(place, name, moved)
+        pq.write_table(candidates, segment.candidates)
+    report = check(served, ALL, extras=PLAIN)
+    stored = [each for each in report.defects if each.view == "item_totals"]
+    assert Cause.OTHER_ROW in {each.cause for each in stored}
