@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ranking_service.training.baseline.bins import Kind, number_bins
+from ranking_service.training.baseline.bins import Kind, Over, number_bins
 from ranking_service.training.baseline.layout import grouped
 from ranking_service.training.baseline.rows import GROUPS, group, hash_texts, mix
 from skew_checks.distributions.resampling import Sides
@@ -37,9 +37,9 @@ class Side:
         self.user = mix(user.astype(np.uint64), np.full(1, salt, np.uint64))
         self.item = mix(item.astype(np.uint64), np.full(1, 3, np.uint64))
 
-    def counts(self) -> dict[Kind, np.ndarray]:
+    def counts(self) -> dict[Over, np.ndarray]:
         codes = BINS.codes(self.values.astype(np.float32))
-        hashes = {Kind.USER: self.user, Kind.ITEM: self.item, Kind.PAIR: mix(self.user, self.item)}
+        hashes = {Over.USER: self.user, Over.ITEM: self.item, Over.PAIR: mix(self.user, self.item)}
         return {kind: grouped(codes, group(each), GROUPS, BINS.size) for kind, each in hashes.items()}
 
 
@@ -71,7 +71,7 @@ def test_the_same_test_over_rows_would_cry_wolf_every_night() -> None:
     alarms = []
     for seed in range(50):
         one, other = sides(seed, of_user=0.99)
-        counts = [side.counts()[Kind.USER].sum(axis=0) for side in (one, other)]
+        counts = [side.counts()[Over.USER].sum(axis=0) for side in (one, other)]
         seen = np.stack(counts)[:, sum(counts) > 0]
         alarms.append(float(stats.chi2_contingency(seen).pvalue))
     assert rejected(alarms, 0.05) > 0.95
@@ -82,7 +82,7 @@ def test_users_all_alike_within_give_uniform_p_values_not_merely_large_ones() ->
     for seed in range(TRIALS):
         one, other = sides(seed, of_user=0.99)
         p_values.append(
-            Sides({Kind.USER: one.counts()[Kind.USER]}, {Kind.USER: other.counts()[Kind.USER]}).p_any
+            Sides({Over.USER: one.counts()[Over.USER]}, {Over.USER: other.counts()[Over.USER]}).p_any
         )
     assert stats.kstest(p_values, "uniform").pvalue > 1e-3
 
@@ -126,7 +126,7 @@ def test_the_effective_sample_size_is_users_where_candidates_are_alike_and_rows_
         sizes = []
         for seed in range(20):
             one, other = sides(seed, of_user=of_user)
-            by_user = [{Kind.USER: side.counts()[Kind.USER]} for side in (one, other)]
+            by_user = [{Over.USER: side.counts()[Over.USER]} for side in (one, other)]
             sizes.append(Sides(*by_user).effective[0])
         return float(np.median(sizes))
 

@@ -19,6 +19,7 @@ from ranking_service.training.baseline.bins import (
     PLUS_INFINITY,
     FeatureBins,
     Kind,
+    Over,
     number_bins,
 )
 from ranking_service.training.baseline.file import BASELINE_FILE, read_baseline
@@ -147,8 +148,8 @@ def test_counts_of_parts_add_up_to_those_of_the_whole(parts: int, seed: int) -> 
         two.feature_units,
         two.units,
     )
-    for kind in Kind:
-        np.testing.assert_array_equal(one.by[kind], two.by[kind])
+    for over in Over:
+        np.testing.assert_array_equal(one.by[over], two.by[over])
     for mine, theirs in ((one.cells, two.cells), (one.slices, two.slices)):
         assert mine.keys() == theirs.keys()
         for name in mine:

@@ -5,7 +5,8 @@ group after the other on both sides at once gives 32 distances; their variance i
 dependence of rows within a user, and whatever users or items both sides share (delete-a-group jackknife: Kott 2001,
 "The delete-a-group jackknife"). A feature of pairs varies with users and with items: its variance is that of users plus
 that of items less that of pairs (Cameron, Gelbach and Miller 2011, "Robust inference with multiway clustering"), never
-less than the larger of the two.
+less than the larger of the two. A feature of items varies with items, and with the different rows that they share, such
+as their genre's: its variance is the larger.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import fdtrc, stdtr
 
-from ranking_service.training.baseline.bins import Kind
+from ranking_service.training.baseline.bins import Over
 from ranking_service.training.baseline.layout import Counts
 from skew_checks.distributions.statistics import Floats, shares
 
@@ -52,8 +53,8 @@ class Estimate:
 class Sides:
     """One feature's counts on both sides, int64 [groups, bins], by what they vary over."""
 
-    current: Mapping[Kind, Counts]
-    reference: Mapping[Kind, Counts]
+    current: Mapping[Over, Counts]
+    reference: Mapping[Over, Counts]
 
     @cached_property
     def p(self) -> Floats:
@@ -70,21 +71,21 @@ class Sides:
         return min(int((counts.sum(axis=1) > 0).sum()) for side in sides for counts in side.values()) - 1
 
     @cached_property
-    def without(self) -> dict[Kind, tuple[Floats, Floats]]:
+    def without(self) -> dict[Over, tuple[Floats, Floats]]:
         """Shares float64 [groups, bins] of both sides with one group left out."""
         return {
-            kind: (_without_each(self.current[kind]), _without_each(self.reference[kind]))
-            for kind in self.current
+            over: (_without_each(self.current[over]), _without_each(self.reference[over]))
+            for over in self.current
         }
 
     def estimate(self, distance: Distance) -> Estimate:
         """Of `distance(p, q)`, which takes leading axes."""
         value = float(distance(self.p, self.q))
         biases, variances = {}, {}
-        for kind, (p, q) in self.without.items():
+        for over, (p, q) in self.without.items():
             replicates = distance(p, q)
-            biases[kind] = (len(replicates) - 1) * float(replicates.mean() - value)
-            variances[kind] = float(_covariance(replicates[:, None])[0, 0])
+            biases[over] = (len(replicates) - 1) * float(replicates.mean() - value)
+            variances[over] = float(_covariance(replicates[:, None])[0, 0])
         return Estimate(value, _crossed(biases), float(np.sqrt(max(_crossed(variances), 0.0))), self.freedom)
 
     @cached_property
@@ -100,7 +101,7 @@ class Sides:
         middle = (self.p + self.q) / 2
         seen = middle > 0
         weight = 1 / np.sqrt(middle[seen])
-        covariances = {kind: _covariance((p - q)[:, seen] * weight) for kind, (p, q) in self.without.items()}
+        covariances = {over: _covariance((p - q)[:, seen] * weight) for over, (p, q) in self.without.items()}
         widest = _widest(covariances)
         trace, squares = float(np.trace(widest)), float((widest**2).sum())
         if trace <= 0:
@@ -119,9 +120,11 @@ class Sides:
         ), _effective(self.q, [pair[1] for pair in self.without.values()], list(self.without))
 
 
-def _effective(share: Floats, without: list[Floats], kinds: list[Kind]) -> float:
+def _effective(share: Floats, without: list[Floats], groupings: list[Over]) -> float:
     """Independent draws that would be as sure: sum of p (1 - p) over the sum of the shares' variances."""
-    variances = {kind: float(np.trace(_covariance(each))) for kind, each in zip(kinds, without, strict=True)}
+    variances = {
+        over: float(np.trace(_covariance(each))) for over, each in zip(groupings, without, strict=True)
+    }
     total = _crossed(variances)
     return float((share * (1 - share)).sum() / total) if total > 0 else np.inf
 
@@ -136,17 +139,18 @@ def _covariance(replicates: Floats) -> Floats:
     return np.asarray(apart.T @ apart) * (len(replicates) - 1) / len(replicates)
 
 
-def _crossed(parts: Mapping[Kind, float]) -> float:
-    """Users' + items' - pairs', at least the larger; of one kind that."""
-    if Kind.PAIR not in parts:
-        return next(iter(parts.values()))
-    user, item, pair = (parts[kind] for kind in Kind)
+def _crossed(parts: Mapping[Over, float]) -> float:
+    """Users' + items' - pairs', at least the larger; of an item's rows the larger; of one kind that."""
+    if Over.PAIR not in parts:
+        return max(parts.values())
+    user, item, pair = parts[Over.USER], parts[Over.ITEM], parts[Over.PAIR]
     return max(user + item - pair, user, item)
 
 
-def _widest(parts: Mapping[Kind, Floats]) -> Floats:
+def _widest(parts: Mapping[Over, Floats]) -> Floats:
     """As `_crossed`, of covariances: by their traces."""
-    if Kind.PAIR not in parts:
-        return next(iter(parts.values()))
-    user, item, pair = (parts[kind] for kind in Kind)
-    return max((user + item - pair, user, item), key=lambda each: float(np.trace(each)))
+    found = list(parts.values())
+    if Over.PAIR in parts:
+        user, item, pair = parts[Over.USER], parts[Over.ITEM], parts[Over.PAIR]
+        found = [user + item - pair, user, item]
+    return max(found, key=lambda each: float(np.trace(each)))

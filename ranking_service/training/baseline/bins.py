@@ -35,6 +35,24 @@ class Kind(StrEnum):
     """And all that is computed at request time: counted per row; users are independent, and so are items."""
 
 
+class Over(StrEnum):
+    """What falls into groups, to see how a count varies."""
+
+    USER = "user"
+    ITEM = "item"
+    PAIR = "pair"
+    ROW = "row"
+    """Different rows of an item's view, whoever's they are: a genre's figures are one row of all its items."""
+
+
+GROUPED = {
+    Kind.USER: (Over.USER,),
+    Kind.ITEM: (Over.ITEM, Over.ROW),
+    Kind.PAIR: (Over.USER, Over.ITEM, Over.PAIR),
+}
+"""By what a feature's counts are kept."""
+
+
 @dataclass(frozen=True)
 class FeatureBins:
     """Bin 0 holds missing values (null and NaN are one to the model). Of a number follow +inf, -inf, the declared

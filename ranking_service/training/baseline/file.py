@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from feature_repo.errors import BundleError
 from ranking_service.contract import without_nan
-from ranking_service.training.baseline.bins import FeatureBins, Kind
+from ranking_service.training.baseline.bins import FeatureBins, Kind, Over
 from ranking_service.training.baseline.frozen import Frozen
 from ranking_service.training.baseline.rows import GROUPS
 from ranking_service.training.baseline.sample import Sample
 
 BASELINE_FILE = "baseline.npz"
-FORMAT = 1
+FORMAT = 2
 SAMPLE = ("order", "user", "item", "cell", "matrix")
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -81,7 +81,7 @@ def to_bytes(
         "cells": np.array(sorted(counts.cells), np.int64),
         "cell_counts": _stacked([counts.cells[cell] for cell in sorted(counts.cells)], width),
         "slice_counts": _stacked(list(counts.slices.values()), width),
-        **{f"by_{kind}": counts.by[kind].astype(np.int32) for kind in Kind},
+        **{f"by_{over}": counts.by[over].astype(np.int32) for over in Over},
         **({f"sample_{name}": getattr(sample, name) for name in SAMPLE} if sample else {}),
     }
     buffer = io.BytesIO()
@@ -109,7 +109,7 @@ def _frozen(arrays: Arrays, header: dict[str, Any]) -> Frozen:
     wide = {name: arrays[name].astype(np.int64) for name in ("cell_counts", "slice_counts")}
     return Frozen(
         bins=tuple(_bins(raw) for raw in header["bins"]),
-        by={kind: arrays[f"by_{kind}"].astype(np.int64) for kind in Kind},
+        by={over: arrays[f"by_{over}"].astype(np.int64) for over in Over},
         cells=dict(zip(arrays["cells"].tolist(), wide["cell_counts"], strict=True)),
         slices=dict(zip(parts, wide["slice_counts"], strict=True)),
         units=dict(zip(parts, header["slice_units"], strict=True)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ranking_service.training.baseline.bins import FeatureBins, Kind
+from ranking_service.training.baseline.bins import GROUPED, FeatureBins, Over
 from ranking_service.training.baseline.layout import Counts, Layout
 
 EVERYTHING = ("", "")
@@ -20,7 +20,7 @@ class Frozen:
     """As `Population`, whose fields it shares; a feature of items was counted over their versions."""
 
     bins: tuple[FeatureBins, ...]
-    by: Mapping[Kind, Counts]
+    by: Mapping[Over, Counts]
     """int64 [GROUPS, all bins]."""
     cells: Mapping[int, Counts]
     """int64 [all bins]."""
@@ -37,15 +37,13 @@ class Frozen:
     def layout(self) -> Layout:
         return Layout.of(self.bins)
 
-    def groups(self, place: int) -> dict[Kind, Counts]:
+    def groups(self, place: int) -> dict[Over, Counts]:
         """int64 [GROUPS, bins] of one feature, by each kind of unit over which it varies."""
-        kind = self.bins[place].kind
-        over = tuple(Kind) if kind is Kind.PAIR else (kind,)
-        return {each: self.by[each][:, self.layout.span(place)] for each in over}
+        return {over: self.by[over][:, self.layout.span(place)] for over in GROUPED[self.bins[place].kind]}
 
     def counts(self, place: int) -> Counts:
         """int64 [bins] of one feature over all."""
-        total: Counts = self.by[self.bins[place].kind][:, self.layout.span(place)].sum(axis=0)
+        total: Counts = next(iter(self.groups(place).values())).sum(axis=0)
         return total
 
     def by_cell(self, place: int) -> dict[int, Counts]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Array
-from ranking_service.training.baseline.bins import Codes, FeatureBins, Kind
+from ranking_service.training.baseline.bins import Codes, FeatureBins, Kind, Over
 from ranking_service.training.baseline.rows import RowKeys, Rows, group, mix
 
 Counts = npt.NDArray[np.int64]
@@ -88,13 +88,13 @@ class RowNumbers:
         return group(self.keys.user)
 
     @cached_property
-    def by_row(self) -> dict[Kind, Rows]:
+    def by_row(self) -> dict[Over, Rows]:
         """int64 [rows]: groups."""
         user = self.keys.user[self.keys.request]
         return {
-            Kind.USER: self.user[self.keys.request],
-            Kind.ITEM: group(self.keys.item),
-            Kind.PAIR: group(mix(user, self.keys.item)),
+            Over.USER: self.user[self.keys.request],
+            Over.ITEM: group(self.keys.item),
+            Over.PAIR: group(mix(user, self.keys.item)),
         }
 
     @cached_property

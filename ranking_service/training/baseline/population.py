@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ranking_service.training.baseline.bins import Codes, FeatureBins, Kind
+from ranking_service.training.baseline.bins import DEFAULT, GROUPED, MISSING, Codes, FeatureBins, Kind, Over
 from ranking_service.training.baseline.frozen import EVERYTHING, Frozen, Part
 from ranking_service.training.baseline.layout import Counts, Layout, Matrix, Parted, RowNumbers, grouped
 from ranking_service.training.baseline.rows import GROUPS, Hashes, RowKeys, hash_rows
@@ -25,7 +25,7 @@ class Population:
     """Counts lie side by side, feature after feature (`Layout`); those of item versions are made when asked for."""
 
     bins: tuple[FeatureBins, ...]
-    by: dict[Kind, Counts] = field(default_factory=dict)
+    by: dict[Over, Counts] = field(default_factory=dict)
     """int64 [GROUPS, all bins] by groups of users, items and pairs; a user's feature by users only."""
     cells: dict[int, Counts] = field(default_factory=dict)
     """int64 [all bins] by quarter of a day; not of items' features."""
@@ -43,8 +43,8 @@ class Population:
 
     def __post_init__(self) -> None:
         self.layout = Layout.of(self.bins)
-        for kind in Kind:
-            self.by.setdefault(kind, np.zeros((GROUPS, self.layout.width), np.int64))
+        for over in Over:
+            self.by.setdefault(over, np.zeros((GROUPS, self.layout.width), np.int64))
 
     def add(self, matrix: Matrix, keys: RowKeys, codes: Codes | None = None) -> None:
         """Count rows: float32 [rows, features], in the order of the bins. A request is whole, and added once.
@@ -69,7 +69,7 @@ class Population:
 
     def merge(self, other: Population) -> None:
         """Add the counts of other requests over the same bins."""
-        self.by = {kind: self.by[kind] + other.by[kind] for kind in Kind}
+        self.by = {over: self.by[over] + other.by[over] for over in Over}
         _add_up(self.cells, other.cells)
         _add_up(self.slices, other.slices)
         for part, units in other.units.items():
@@ -82,16 +82,14 @@ class Population:
         self.requests += other.requests
         self.rows += other.rows
 
-    def groups(self, place: int) -> dict[Kind, Counts]:
+    def groups(self, place: int) -> dict[Over, Counts]:
         """int64 [GROUPS, bins] of one feature, by each kind of unit over which it varies."""
         bins, span = self.bins[place], self.layout.span(place)
-        if bins.kind is Kind.USER:
-            return {Kind.USER: self.by[Kind.USER][:, span]}
-        if bins.kind is Kind.PAIR:
-            return {kind: self.by[kind][:, span] for kind in Kind}
+        if bins.kind is not Kind.ITEM:
+            return {over: self.by[over][:, span] for over in GROUPED[bins.kind]}
         versions = self._seen(place)
         codes = versions.codes[versions.overall, self.layout.column_in_view[place]]
-        return {Kind.ITEM: grouped(codes, versions.group, GROUPS, bins.size)}
+        return {over: grouped(codes, numbers, GROUPS, bins.size) for over, numbers in versions.groups.items()}
 
     def by_cell(self, place: int) -> dict[int, Counts]:
         """int64 [bins] of one feature by quarter of a day."""
@@ -111,11 +109,12 @@ class Population:
 
     def frozen(self) -> Frozen:
         """The counts alone, item versions counted."""
-        by = {kind: counts.copy() for kind, counts in self.by.items()}
+        by = {over: counts.copy() for over, counts in self.by.items()}
         cells = {cell: counts.copy() for cell, counts in sorted(self.cells.items())[-CELLS:]}
         for place, bins in enumerate(self.bins):
             if bins.kind is Kind.ITEM:
-                by[Kind.ITEM][:, self.layout.span(place)] = self.groups(place)[Kind.ITEM]
+                for over, counts in self.groups(place).items():
+                    by[over][:, self.layout.span(place)] = counts
                 for cell, counts in self.by_cell(place).items():
                     if cell in cells:
                         cells[cell][self.layout.span(place)] = counts
@@ -132,10 +131,10 @@ class Population:
         """`codes` of rows that belong to `request`, of everything but item versions."""
         bins, span = self.bins[place], self.layout.span(place)
         if bins.kind is Kind.USER:
-            self.by[Kind.USER][:, span] += grouped(codes, numbers.user, GROUPS, bins.size)
+            self.by[Over.USER][:, span] += grouped(codes, numbers.user, GROUPS, bins.size)
         elif bins.kind is Kind.PAIR:
-            for kind, groups in numbers.by_row.items():
-                self.by[kind][:, span] += grouped(codes, groups, GROUPS, bins.size)
+            for over, groups in numbers.by_row.items():
+                self.by[over][:, span] += grouped(codes, groups, GROUPS, bins.size)
         if bins.kind is not Kind.ITEM:
             for name, counts in _by_part(codes, numbers.cells, request, bins.size):
                 self._of(self.cells, int(str(name)))[span] += counts
@@ -155,11 +154,15 @@ class Population:
         """Each (version, quarter) of these rows."""
         keys, columns = numbers.keys, self.layout.views[view]
         block = matrix[:, columns]
-        version = hash_rows(block) ^ keys.item
-        cell = keys.cell[keys.request]
+        row = hash_rows(block)
+        version, cell = row ^ keys.item, keys.cell[keys.request]
         once = Versions.once(version, cell)
-        codes = [self.bins[column].codes(block[once, place]) for place, column in enumerate(columns.tolist())]
-        return Versions(version[once], keys.item[once], cell[once], np.stack(codes, axis=1))
+        bins = [self.bins[column] for column in columns.tolist()]
+        codes = np.stack([each.codes(block[once, place]) for place, each in enumerate(bins)], axis=1)
+        nothing = np.array([[MISSING, MISSING if each.is_text else DEFAULT] for each in bins]).T
+        is_empty = ((codes == nothing[0]) | (codes == nothing[1])).all(axis=1)
+        item = keys.item[once]
+        return Versions(version[once], item, np.where(is_empty, item, row[once]), cell[once], codes)
 
     def _add_versions(self, view: str, versions: Versions) -> None:
         self.versions[view] = self.versions[view].merged(versions) if view in self.versions else versions

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ranking_service.training.baseline.bins import Codes
+from ranking_service.training.baseline.bins import Codes, Over
 from ranking_service.training.baseline.rows import Hashes, Rows, group
 
 MOST = 200_000
@@ -20,18 +20,16 @@ class Versions:
 
     version: Hashes
     item: Hashes
+    row: Hashes
+    """Of the values alone, which items may share; of an item without any values its own."""
     cell: Rows
     codes: Codes
     """uint8 [versions, features of the view]."""
 
     @classmethod
     def none(cls, features: int) -> Versions:
-        return cls(
-            np.empty(0, np.uint64),
-            np.empty(0, np.uint64),
-            np.empty(0, np.int64),
-            np.empty((0, features), np.uint8),
-        )
+        hashes = np.empty(0, np.uint64)
+        return cls(hashes, hashes, hashes, np.empty(0, np.int64), np.empty((0, features), np.uint8))
 
     def merged(self, other: Versions) -> Versions:
         """Each once, the same whatever the order of merging."""
@@ -41,6 +39,7 @@ class Versions:
         return Versions(
             version[kept],
             np.concatenate([self.item, other.item])[kept],
+            np.concatenate([self.row, other.row])[kept],
             cell[kept],
             np.concatenate([self.codes, other.codes])[kept],
         )
@@ -51,9 +50,9 @@ class Versions:
         return np.unique(self.version, return_index=True)[1].astype(np.int64)
 
     @cached_property
-    def group(self) -> Rows:
-        """int64: of the item of each of these."""
-        return group(self.item[self.overall])
+    def groups(self) -> dict[Over, Rows]:
+        """int64: of each of these, by item and by row."""
+        return {Over.ITEM: group(self.item[self.overall]), Over.ROW: group(self.row[self.overall])}
 
     @staticmethod
     def once(version: Hashes, cell: Rows) -> Rows:
