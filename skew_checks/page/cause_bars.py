@@ -14,9 +14,7 @@ from skew_checks.result import Defect, SkewReport
 from skew_checks.result_parts import Effect, Status
 from skew_checks.wording import clipped, count, percent
 
-WIDTH, ROW = 640, 26
-NAMES, VALUES = 190.0, 84.0
-"""Pixels for the names at the left, the figures at the right."""
+WIDTH, ROW = 360, 38
 
 
 def causes(report: SkewReport, limits: Limits) -> Html | None:
@@ -29,15 +27,17 @@ def causes(report: SkewReport, limits: Limits) -> Html | None:
         return None
     titles = {cause.value: told.title for cause, told in HELP.items()}
     total, most = sum(counted.values()), listed[0][1]
-    scale = Scale(0.0, float(most), NAMES, WIDTH - VALUES)
+    scale = Scale(0.0, float(most), 0.0, float(WIDTH))
     drawn = []
     for place, (name, bad) in enumerate(listed):
         top = place * ROW
         words = titles.get(name, clipped(name, 30))
+        told = f"{bad:,}  ({percent(bad / total)})"
         drawn += [
-            tag("text", words, x=NAMES - 10, y=top + 17, text_anchor="end", class_="strong"),
-            rect(NAMES, top + 5, scale(bad) - NAMES, 16, "f-bad", title=f"{words}: {bad:,}"),
-            tag("text", f"{bad:,}  ({percent(bad / total)})", x=scale(bad) + 7, y=top + 17),
+            tag("text", words, x=0, y=top + 13, class_="strong"),
+            tag("text", told, x=WIDTH, y=top + 13, text_anchor="end"),
+            rect(0, top + 18, WIDTH, 12, "f-track"),
+            rect(0, top + 18, max(scale(bad), 1.0), 12, "f-bad", title=f"{words}: {bad:,}"),
         ]
     label = "Mismatches by cause: " + ", ".join(f"{name} {bad:,}" for name, bad in listed)
     picture = drawing(label, drawn, width=WIDTH, height=ROW * len(listed) + 4)
