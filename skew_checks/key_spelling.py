@@ -32,20 +32,21 @@ def key_spellings(judging: Judging) -> Iterator[Found]:
         unknown = judging.unknown.get(key)
         if not views or unknown is None or not unknown.counts:
             continue
-        spelled = _spelled(judging, views[0], unknown)
+        spelled = _spelled(judging, views, unknown)
         if spelled:
             yield _found(judging, views[0], key, unit, unknown, spelled)
 
 
-def _spelled(judging: Judging, view: ViewPlan, unknown: UnknownKeys) -> dict[str, str]:
+def _spelled(judging: Judging, views: list[ViewPlan], unknown: UnknownKeys) -> dict[str, str]:
     """The spelling that has rows, by the one asked for."""
-    key = view.join_keys[0]
+    key = views[0].join_keys[0]
     wanted = pa.table({"asked": pa.array(list(unknown.counts), pa.string())})
+    sources = (source_sql(judging.judge.workspace, view) for view in views)
+    tables = [f'SELECT "{key}" AS there FROM {source}' for source in sources]
     sql = f"""
-        SELECT asked, min(built."{key}") AS there FROM wanted
-        JOIN (SELECT DISTINCT "{key}" FROM {source_sql(judging.judge.workspace, view)}) AS built
-        ON {CANONICAL.format("asked")} = {CANONICAL.format(f'built."{key}"')} AND asked != built."{key}"
-        GROUP BY asked ORDER BY asked"""
+        WITH built AS ({" UNION ".join(tables)})
+        SELECT asked, min(there) FROM wanted JOIN built ON {CANONICAL.format("asked")} = {CANONICAL.format("there")}
+        WHERE asked NOT IN (SELECT there FROM built) GROUP BY asked ORDER BY asked"""
     with reading_features(), duckdb.connect() as connection:
         connection.register("wanted", wanted)
         return dict(connection.sql(sql).fetchall())

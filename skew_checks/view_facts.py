@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -43,14 +44,19 @@ def view_facts(store: FeatureStore) -> dict[str, ViewFacts]:
 
 def _facts(view: FeatureView) -> ViewFacts:
     tags = view.tags or {}
-    ends = sorted(end.timestamp() for _, end in view.materialization_intervals)
+    ends = sorted(_seconds(end) for _, end in view.materialization_intervals)
     applied = view.last_updated_timestamp
     return ViewFacts(
         budget=_budget(view.name, tags[BUDGET_TAG]) if BUDGET_TAG in tags else None,
         target_seconds=_target(tags),
         watermarks=np.array(ends, np.float64),
-        applied_at=applied.timestamp() if applied is not None else np.nan,
+        applied_at=_seconds(applied) if applied is not None else np.nan,
     )
+
+
+def _seconds(instant: datetime) -> float:
+    """Feast's times without a zone are in UTC."""
+    return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
 
 
 def _target(tags: dict[str, str]) -> float:
