@@ -189,6 +189,9 @@ def test_another_bundles_day_is_not_compared(bundle: Bundle, tmp_path: Path) -> 
     assert "was not what served in counts.npz" in counter.notes[0]
     counter.finish(previous=tmp_path / "gone.npz")
     assert "no counts of the day before" in counter.notes[0]
+    (tmp_path / "counts.npz").write_bytes(b"half of it")
+    counter.finish(previous=tmp_path / "counts.npz")
+    assert "counts.npz holds no counts" in counter.notes[0]
 
 
 def test_slices_say_where_the_change_is_and_only_of_what_changed(bundle: Bundle) -> None:

@@ -176,3 +176,13 @@ def test_a_bundle_without_a_baseline_still_loads_and_a_damaged_one_is_named(tmp_
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(BundleError, match=BASELINE_FILE):
         read_baseline(bundle.path)
+
+
+def test_counts_in_the_format_of_another_version_count_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ranking_service.training.baseline.file.FORMAT", 1)
+    folder = trained(tmp_path, World(requests=100).part(1)).path
+    assert read_baseline(folder) is not None
+    monkeypatch.undo()
+    assert read_baseline(folder) is None

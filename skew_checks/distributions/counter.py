@@ -131,10 +131,12 @@ class DriftCounter:
         return tuple(self._notes)
 
     def write(self, path: Path) -> None:
-        """Keep tonight's counts for the next night; nothing where there is no baseline to count by."""
+        """Keep tonight's counts for the next night, whole or not at all; nothing where there is no baseline."""
         if self.baseline is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(to_bytes(self._population.frozen()))
+            partial = path.with_name(f".{path.name}.partial")
+            partial.write_bytes(to_bytes(self._population.frozen()))
+            partial.replace(path)
 
     def _against_previous(self, judge: Judge, served: Frozen, previous: Path) -> tuple[Drift, ...]:
         assert self.baseline is not None
@@ -143,11 +145,15 @@ class DriftCounter:
                 f"has no counts of the day before at {previous.name}: no comparison of day against day"
             )
             return ()
-        before, _, _ = read_counts(previous)
-        if fingerprint(before.bins) != self.baseline.fingerprint:
+        try:
+            found = read_counts(previous)
+        except BundleError as error:
+            self._note(f"is not compared with the day before: {error}")
+            return ()
+        if found is None or fingerprint(found[0].bins) != self.baseline.fingerprint:
             self._note(f"was not what served in {previous.name}: no comparison of day against day")
             return ()
-        return judge(served, before, against=PREVIOUS_DAY, training=self.baseline.counts)
+        return judge(served, found[0], against=PREVIOUS_DAY, training=self.baseline.counts)
 
     def _joint(self, drifts: Sequence[Drift]) -> tuple[Drift, ...]:
         sample = self._population.sample

@@ -50,13 +50,16 @@ def fingerprint(bins: tuple[FeatureBins, ...]) -> str:
 
 
 def read_baseline(folder: Path) -> Baseline | None:
-    """The baseline of the bundle in `folder`; None for one that was trained without. Raises BundleError."""
+    """The baseline of the bundle in `folder`; None for one that was trained without, or in another format.
+
+    Raises BundleError for a damaged one.
+    """
     path = folder / BASELINE_FILE
-    if not path.is_file():
+    found = read_counts(path) if path.is_file() else None
+    if found is None:
         return None
-    counts, arrays, header = read_counts(path)
-    sample = Sample(*(arrays[f"sample_{name}"] for name in SAMPLE))
-    return Baseline(counts, sample, header["dimensions"])
+    counts, arrays, header = found
+    return Baseline(counts, Sample(*(arrays[f"sample_{name}"] for name in SAMPLE)), header["dimensions"])
 
 
 def to_bytes(
@@ -89,16 +92,14 @@ def to_bytes(
     return buffer.getvalue()
 
 
-def read_counts(path: Path) -> tuple[Frozen, Arrays, dict[str, Any]]:
-    """What `to_bytes` wrote: counts, all arrays, header. Raises BundleError for a damaged file."""
+def read_counts(path: Path) -> tuple[Frozen, Arrays, dict[str, Any]] | None:
+    """What `to_bytes` wrote: counts, all arrays, header; None in another format. Raises BundleError if damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays["header"].tobytes())
         if (header["format"], header["groups"]) != (FORMAT, GROUPS):
-            raise BundleError(
-                f"{path} has format {header['format']}; this version reads {FORMAT}; train again"
-            )
+            return None
         return _frozen(arrays, header), arrays, header
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} holds no counts ({error!r}); write it again, or move it away") from error
