@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from skew_reports import defective_night
 
 from marquee.skew import skew
+from skew_checks.prometheus_text import prometheus_text
 from skew_checks.result_parts import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +29,11 @@ POD = JOB["template"]["spec"]
 (CONTAINER,) = POD["containers"]
 (SCRIPT,) = CONTAINER["args"]
 CHECK = next(step["run"] for step in WORKFLOW["jobs"]["skew"]["steps"] if step.get("name") == "Skew check")
+
+
+ALERTS = yaml.safe_load((DEPLOY / "prometheus-skew-alerts.yaml").read_text())
+RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+GUIDE = (ROOT / "docs/reading-the-skew-report.md").read_text()
 
 
 def shell_of_the_unit(name: str = "ExecStart") -> str:
@@ -146,6 +154,27 @@ def test_kubeconform_takes_the_job() -> None:
 def test_actionlint_takes_the_workflow(tmp_path: Path) -> None:
     shutil.copy(DEPLOY / "github-actions-skew.yaml", tmp_path)
     subprocess.run(["actionlint", str(tmp_path / "github-actions-skew.yaml")], check=True)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_an_alert_asks_for_metrics_that_are_written_and_says_where_to_read_on(rule: dict[str, Any]) -> None:
+    families = list(text_string_to_metric_families(prometheus_text(defective_night())))
+    labels = {label for family in families for sample in family.samples for label in sample.labels}
+    named = set(re.findall(r"marquee_\w+", rule["expr"]))
+    assert named
+    assert named <= {family.name for family in families}
+    assert set(re.findall(r"by \((\w+)\)|\$labels\.(\w+)", str(rule))) <= {(one, "") for one in labels} | {
+        ("", one) for one in labels
+    }
+    page, _, heading = rule["annotations"]["action"].partition("#")
+    headings = {one.lower().replace(" ", "-") for one in re.findall(r"^## (.*)$", GUIDE, re.M)}
+    assert (page, heading in headings) == ("docs/reading-the-skew-report.md", True)
+    assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on PATH")
+def test_promtool_takes_the_alerts() -> None:
+    subprocess.run(["promtool", "check", "rules", str(DEPLOY / "prometheus-skew-alerts.yaml")], check=True)
 
 
 def test_all_three_run_at_the_same_hour_of_utc() -> None:
