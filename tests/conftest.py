@@ -14,6 +14,8 @@ from materialization.private_redis import private_redis
 if TYPE_CHECKING:
     from online_world import OnlineWorld
 
+    from skew_checks.bench.world import World
+
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
@@ -40,3 +42,12 @@ def online_world(redis_url: str, tmp_path: Path) -> OnlineWorld:
     world = OnlineWorld(redis_url, tmp_path / "models")
     populate(world)
     return world
+
+
+@pytest.fixture(scope="session")
+def skew_bench_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A tiny service to serve nights on; every night leaves it as it was."""
+    from skew_checks.bench.world import TINY, made_world
+
+    with made_world(tmp_path_factory.mktemp("skew-bench") / "world", TINY) as made:
+        yield made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from skew_checks.bench.catalogue import DEFECTS, ITEM_VIEWS, VALUES
 from skew_checks.bench.defect import Defect, Where
 from skew_checks.bench.night import Night, night
 from skew_checks.bench.run import fresh
-from skew_checks.bench.world import TINY, World, made_world
+from skew_checks.bench.world import World
 
 SHARE, REQUESTS = 0.2, 50
 REDIS, PARTITIONS, ARRIVALS, SERVERS, AFTER = "redis", "partitions", "arrivals", "servers", "after"
@@ -43,9 +42,8 @@ USUAL = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with made_world(tmp_path_factory.mktemp("bench") / "world", TINY) as made:
-        yield made
+def world(skew_bench_world: World) -> World:
+    return skew_bench_world
 
 
 @dataclass(frozen=True)
