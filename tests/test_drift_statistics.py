@@ -103,4 +103,4 @@ def test_equal_sides_are_no_distance_apart_and_disjoint_ones_at_the_end() -> Non
 @together
 def test_q_values_are_scipys(p_values: list[float], arbitrary: bool) -> None:
     expected = stats.false_discovery_control(p_values, method="by" if arbitrary else "bh")
-    np.testing.assert_allclose(adjusted(p_values, arbitrary_dependence=arbitrary), expected)
+    np.testing.assert_allclose(adjusted(p_values, arbitrary_dependence=arbitrary), expected, atol=1e-300)
