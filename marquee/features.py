@@ -78,14 +78,12 @@ def check(against_log: bool, start: datetime | None, end: datetime | None, sampl
     check_range(start, end)
 
     from feature_repo.workspace import Workspace
-    from ranking_service.declaration_check import check_declarations, render
+    from ranking_service.declaration_check import check_declarations, render, stops_a_build
 
     problems = check_declarations(Workspace.from_environment())
     console.print(render(problems))
-    if any(problem.is_error for problem in problems):
-        return 1
-    if not against_log:
-        return 0
+    if not against_log or any(map(stops_a_build, problems)):
+        return int(any(problem.is_error for problem in problems))
 
     from marquee.features_against_log import run
 

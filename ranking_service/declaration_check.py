@@ -18,6 +18,11 @@ def check_declarations(workspace: Workspace) -> list[Problem]:
     return sorted(problems, key=lambda problem: not problem.is_error)
 
 
+def stops_a_build(problem: Problem) -> bool:
+    """Whether the declarations themselves are wrong; a bundle that a change breaks stops nothing but its serving."""
+    return problem.is_error and not problem.where.startswith("bundle ")
+
+
 def render(problems: list[Problem]) -> RenderableType:
     """One row per problem, and a line that counts them."""
     errors = sum(problem.is_error for problem in problems)

@@ -50,13 +50,13 @@ def check_against_log(
             f"{workspace.serving_log} is not there, so nothing was served to check against; run `marquee serve`"
         )
     with aside(workspace) as copy:
+        step("registering the declarations aside")
+        feast_store.apply_definitions(copy)
         first, last = default_range(copy)
         if window.start is not None:
             longest = max((view.view.ttl for view in batch_views() if view.view.ttl), default=timedelta())
             first = min(max(first, window.start - longest), last)
         summary = build_features(copy, start=first, end=last, only_present=True, report=report)
-        step("registering the declarations aside")
-        feast_store.apply_definitions(copy)
         found = check(copy, window, step=step)
     rebuilt = {name: view.written for name, view in summary.views.items() if view.written}
     return AgainstLog(rebuilt, found)
