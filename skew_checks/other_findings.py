@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from ranking_service.transform_code import WAY_OUT, changed_transforms
 from skew_checks.cause import Cause
-from skew_checks.dimensions import Codes, slices_of
+from skew_checks.dimensions import Codes, Rows, slices_of
+from skew_checks.event_times import Floats
 from skew_checks.findings import Found, command, instant
 from skew_checks.headlines import headline
 from skew_checks.judging import Judging
@@ -54,17 +55,6 @@ def request_clocks(log: Log, thresholds: Thresholds) -> Iterator[Found]:
     values, counts = np.unique(steps[off], return_counts=True)
     hours = values[counts.argmax()] / 4
     told = f"{int(off.sum()):,} of {len(off):,} requests say a time {hours:+g} hours off the server's clock"
-    rows = tuple(
-        EvidenceRow(
-            head["request_id"][row].as_py(),
-            head["user_id"][row].as_py(),
-            "",
-            datetime.fromtimestamp(at[row], UTC),
-            served=float(at[row]),
-            offline=float(received[row]),
-        )
-        for row in np.flatnonzero(off)[:EXAMPLES].tolist()
-    )
     rate = rate_of(int(off.sum()), len(off), budget=thresholds.budget)
     times = (float(at[off].min()), float(at[off].max()))
     yield Found(
@@ -76,8 +66,23 @@ def request_clocks(log: Log, thresholds: Thresholds) -> Iterator[Found]:
             _bundles(log),
             facts=(told, "a client sends local time as UTC, unless these are replays"),
             times=times,
-            rows=rows,
+            rows=_clock_rows(head, np.flatnonzero(off)[:EXAMPLES], at=at, received=received),
         )
+    )
+
+
+def _clock_rows(head: pa.Table, rows: Rows, *, at: Floats, received: Floats) -> tuple[EvidenceRow, ...]:
+    """What requests said the time was, and when they came, both as Unix seconds."""
+    return tuple(
+        EvidenceRow(
+            head["request_id"][row].as_py(),
+            head["user_id"][row].as_py(),
+            "",
+            datetime.fromtimestamp(at[row], UTC),
+            served=float(at[row]),
+            offline=float(received[row]),
+        )
+        for row in rows.tolist()
     )
 
 
