@@ -15,10 +15,12 @@ import pytest
 from ranking_service.serving_log.places import closed_segments
 from ranking_service.serving_log.tables import FILLED_PREFIX, MODEL_PREFIX
 from skew_checks.bench import controls, lagging, log_defects, offline_defects, server_defects, wrong_values
-from skew_checks.bench.catalogue import DEFECTS, ITEM_VIEWS, VALUES
+from skew_checks.bench.catalogue import DEFECTS
 from skew_checks.bench.defect import Defect, Where
 from skew_checks.bench.night import Night, night
 from skew_checks.bench.run import fresh
+from skew_checks.bench.seeded_values import VALUES
+from skew_checks.bench.view_names import ITEM_VIEWS
 from skew_checks.bench.world import World
 
 SHARE, REQUESTS = 0.2, 50

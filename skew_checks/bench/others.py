@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from ranking_service.contract import Contract
 from ranking_service.serving_log.places import closed_segments
-from skew_checks.bench.catalogue import REQUEST_VIEWS
 from skew_checks.bench.defect import Defect
 from skew_checks.bench.night import Night
 from skew_checks.bench.tfdv import numeric_distance, text_distance
+from skew_checks.bench.view_names import REQUEST_VIEWS
 from skew_checks.result_parts import Window
 from skew_checks.served import read_log
 
