@@ -139,6 +139,14 @@ class Compared:
             result[rows] &= self._is_other(rows, carried) | ~made
         return result
 
+    @cached_property
+    def is_due_to_values(self) -> Mask:
+        """bool [candidates, features]: inputs that differ by more than what tolerances of stored values come to."""
+        wrong_values = np.zeros(len(self.served.request), bool)
+        for name, mask in self.bad.items():
+            wrong_values |= mask[self.served.request] if self.is_of_requests(name) else mask
+        return np.asarray(self.bad_inputs & (self.astray | wrong_values[:, None]), bool)
+
     def carried(self, rows: npt.NDArray[np.int64]) -> Matrix:
         """The matrix that the registry's way makes of the stored values that were served, of some candidates."""
         return assemble(self.at({**self.reference, **self.logged}, rows), self.judge.contract)

@@ -53,7 +53,9 @@ class DriftWatch:
 
     def __call__(self, compared: Compared, dimensions: dict[str, npt.NDArray[np.object_]]) -> None:
         slices = {name: dimensions[name] for name in SLICES if name in dimensions}
-        self.counter.add(Part.of(compared.served, offline_input=compared.expected, slices=slices))
+        served = compared.served
+        offline = np.where(compared.is_due_to_values, compared.expected, served.model_input)
+        self.counter.add(Part.of(served, offline_input=offline, slices=slices))
 
     def finish(self, window: Window, extras: Extras) -> tuple[Drift, ...]:
         """Against training, replay, and where earlier nights are known against the day before."""

@@ -275,3 +275,22 @@ def test_an_exchange_of_texts_is_seen_and_one_of_constants_is_not() -> None:
 def test_missing_values_do_not_count_as_different() -> None:
     assert different(numbers(1, NAN, NAN, 1)) == 1
     assert different(np.array(["a", None, "b"], object)) == 2
+
+
+def test_a_pattern_over_one_value_counts_only_where_there_is_no_other_value() -> None:
+    """One user's value in six requests."""
+    right = np.full(6, 5.0)
+    logs = np.full(6, np.float64(np.float32(np.log1p(5.0))))
+    assert explained(of_numbers.unit, logs, right).all()
+    assert explained(of_numbers.unit, right * 1000, right).all()
+    assert of_numbers.unit(Values(np.full(6, 17.3), right)) is None
+    seen_at = np.full(6, AT)
+    assert explained_clock(seen_at - 8 * 3600, seen_at).all()
+    mixed = numbers(5, 5, 5, 5, 6, 7)
+    assert of_numbers.unit(Values(numbers(5000, 5000, 5000, 5000, 1, 3), mixed)) is None
+
+
+def explained_clock(served: np.ndarray, right: np.ndarray) -> Mask:
+    seen = of_clocks.clock(_with_rows(Values(served, right, value_type="DOUBLE", name="seen_at")))
+    assert seen is not None
+    return seen.mask

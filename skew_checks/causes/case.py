@@ -130,6 +130,12 @@ class Case:
         return np.asarray(take(self.evidence.served["served_id"], self.rows), object)
 
 
+def is_told_by(case: Case, mask: Mask, least: int = LEAST_DIFFERENT) -> bool:
+    """Whether the pattern of `mask` holds over enough different values; where the case has not as many, over all."""
+    found = different(take(case.right, np.flatnonzero(mask)))
+    return found >= least or (found > 0 and bool(mask[case.is_wrong_row].all()))
+
+
 def different(values: Column) -> int:
     """How many different values there are; missing ones do not count."""
     if isinstance(values, Ragged):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, share_told
+from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, is_told_by, share_told
 from skew_checks.compare import Mask
 from skew_checks.event_times import Floats
 
@@ -46,7 +46,7 @@ def _of_instants(case: Case) -> Seen | None:
     served, right = case.numbers
     rows = case.value_rows & (right > INSTANT)
     shifted = _shifted(served - right, rows, exact=CLOSE)
-    if shifted is None or different(right[shifted[0]]) < LEAST_DIFFERENT:
+    if shifted is None or not is_told_by(case, shifted[0]):
         return None
     mask, by = shifted
     return Seen(mask, (f"{by / HOUR:+g} hours in {share_told(mask)} mismatches: another time zone?",))

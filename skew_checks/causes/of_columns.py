@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 
-from feature_repo.columns import Ragged
-from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, share_told
+from feature_repo.columns import Ragged, take
+from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, is_told_by, share_told
 from skew_checks.compare import Mask, differ
 from skew_checks.subjects import Subject
 
@@ -21,7 +22,7 @@ def window_length(case: Case) -> Seen | None:
         return None
     relatives = [one for one in _of_view(case) if WINDOW.sub("", one.feature) == stem]
     found = [(one, _holds(case, one) & ~_crossed(case, one)) for one in relatives]
-    return _most(case, found, "the value is that of {}")
+    return _most(case, found, "the value is that of {}", lambda mask: is_told_by(case, mask))
 
 
 def swapped_columns(case: Case) -> Seen | None:
@@ -29,14 +30,20 @@ def swapped_columns(case: Case) -> Seen | None:
     if case.subject.is_model_column:
         return None
     found = [(one, _holds(case, one) & _crossed(case, one)) for one in _of_view(case)]
-    return _most(case, found, "values are exchanged with those of {}")
+    return _most(case, found, "values are exchanged with those of {}", lambda mask: _is_varied(case, mask))
 
 
 def other_column(case: Case) -> Seen | None:
     """A feature has the values of another one of its view, which has its own."""
     if case.subject.is_model_column:
         return None
-    return _most(case, [(one, _holds(case, one)) for one in _of_view(case)], "the value is that of {}")
+    found = [(one, _holds(case, one)) for one in _of_view(case)]
+    return _most(case, found, "the value is that of {}", lambda mask: _is_varied(case, mask))
+
+
+def _is_varied(case: Case, mask: Mask) -> bool:
+    """Any feature may equal another one that is the same everywhere."""
+    return different(take(case.right, np.flatnonzero(mask))) >= LEAST_DIFFERENT
 
 
 def _of_view(case: Case) -> list[Subject]:
@@ -63,13 +70,13 @@ def _crossed(case: Case, other: Subject) -> Mask:
     return has_this & differ(served, case.right_of(other), relative)
 
 
-def _most(case: Case, found: list[tuple[Subject, Mask]], told: str) -> Seen | None:
+def _most(
+    case: Case, found: list[tuple[Subject, Mask]], told: str, is_enough: Callable[[Mask], bool]
+) -> Seen | None:
     enough = [
         (other, mask)
         for other, mask in found
-        if mask.any()
-        and not isinstance(case.right, Ragged)
-        and different(case.right[mask]) >= LEAST_DIFFERENT
+        if mask.any() and not isinstance(case.right, Ragged) and is_enough(mask)
     ]
     if not enough:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, share_told
+from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, is_told_by, share_told
 from skew_checks.compare import ABSOLUTE, FLOAT32, FLOAT64, Mask
 from skew_checks.event_times import Floats
 
@@ -14,6 +14,11 @@ THOUSANDTH = 1e-3
 PAST = 1e-6
 """Relative: further than that is beyond a limit."""
 LEAST_HEALTHY = 20
+USUAL_FACTORS = tuple(
+    factor**power
+    for factor in (100.0, 1000.0, 1e6, 1e9, 60.0, 1024.0, 1440.0, 3600.0, 86_400.0)
+    for power in (1, -1)
+)
 Change = Callable[[Floats], Floats]
 
 
@@ -60,7 +65,7 @@ CURVES: dict[str, Change] = {
 
 def precision(case: Case) -> Seen | None:
     """Rounding or wrap-around of the right value."""
-    return _best(case, ROUNDINGS, "the right value through {}", least=2)
+    return _best(case, ROUNDINGS, "the right value through {}")
 
 
 def unit(case: Case) -> Seen | None:
@@ -103,8 +108,17 @@ def _factor(case: Case) -> Seen | None:
     factor = float(np.median(served[rows] / right[rows]))
     mask = rows & _explained(case, factor * right)
     if different(right[mask]) < LEAST_DIFFERENT:
+        mask, factor = _usual_factor(case, rows, factor)
+    if not mask.any():
         return None
     return Seen(mask, (f"served = {factor:.6g} x offline in {share_told(mask)} mismatches",))
+
+
+def _usual_factor(case: Case, rows: Mask, factor: float) -> tuple[Mask, float]:
+    """Any two values have a ratio: over few of them only one that units have counts, and only to the last digit."""
+    nearest = min(USUAL_FACTORS, key=lambda usual: abs(usual / factor - 1))
+    mask = rows & _explained(case, nearest * case.numbers[1], slack=0.0)
+    return (mask if is_told_by(case, mask) else np.zeros(len(mask), bool)), nearest
 
 
 def _difference(case: Case) -> Seen | None:
@@ -119,28 +133,31 @@ def _difference(case: Case) -> Seen | None:
     return Seen(mask, (f"served = offline {step:+.6g} in {share_told(mask)} mismatches",))
 
 
-def _best(case: Case, changes: dict[str, Change], told: str, *, least: int = LEAST_DIFFERENT) -> Seen | None:
-    """The change that makes the served values of most right ones."""
+def _best(case: Case, changes: dict[str, Change], told: str) -> Seen | None:
+    """The change that makes the served values of most right ones; over few different ones to the last digit."""
     if not case.is_number or not case.value_rows.any():
         return None
     right = case.numbers[1]
     best, best_name = np.zeros(len(case), bool), ""
     for name, change in changes.items():
         with np.errstate(all="ignore"):
-            mask = case.value_rows & _explained(case, change(right))
-        if mask.sum() > best.sum() and different(right[mask]) >= min(least, int(case.value_rows.sum())):
+            changed = change(right)
+        mask = case.value_rows & _explained(case, changed)
+        if different(right[mask]) < LEAST_DIFFERENT:
+            mask = case.value_rows & _explained(case, changed, slack=0.0)
+        if mask.sum() > best.sum() and is_told_by(case, mask):
             best, best_name = mask, name
     if not best.any():
         return None
     return Seen(best, (f"served is {told.format(best_name)} in {share_told(best)} mismatches",))
 
 
-def _explained(case: Case, expected: Floats) -> Mask:
-    """bool: where `expected` is the served value, but for a thousandth of its difference and the type's last digit."""
+def _explained(case: Case, expected: Floats, *, slack: float = THOUSANDTH) -> Mask:
+    """bool: where `expected` is the served value, but for `slack` of its difference and the type's last digits."""
     served, right = case.numbers
     last_digit = (
         FLOAT64 if case.field.value_type == "DOUBLE" and not case.subject.is_model_column else FLOAT32
     )
     with np.errstate(invalid="ignore", over="ignore"):
-        room = ABSOLUTE + THOUSANDTH * np.abs(served - right) + last_digit * np.abs(served)
+        room = ABSOLUTE + slack * np.abs(served - right) + last_digit * np.abs(served)
         return np.asarray((np.abs(served - expected) <= room) & np.isfinite(room), bool)
