@@ -13,6 +13,7 @@ from drift_world import CONTRACT, FIRST_DAY, MODEL, NAN, World, trained, vectors
 
 from feature_repo.errors import BundleError
 from ranking_service.bundle import Bundle
+from ranking_service.training.baseline.file import read_baseline
 from skew_checks.distributions import DriftCounter, DriftSettings, Part
 from skew_checks.result_parts import Status, Unit
 from skew_checks.result_population import Drift, DriftTest
@@ -100,6 +101,19 @@ def test_one_request_out_of_many_thousands_is_no_failure_yet(bundle: Bundle) -> 
     assert (
         judged(bundle, with_input(part, "item_score", column))["item_score", "replayed"].status is Status.WARN
     )
+
+
+def test_another_rounding_of_the_last_bit_is_the_same_wherever_the_edges_lie(bundle: Bundle) -> None:
+    baseline = read_baseline(bundle.path)
+    assert baseline is not None
+    bins = baseline.counts.bins[MODEL.index("pair_score")]
+    edge = np.full(len(NIGHT.part(2).model_input), bins.edges[3], np.float32)
+    above = np.nextafter(edge, np.float32(np.inf))
+    assert (bins.codes(edge) != bins.codes(above)).all()
+    on_edge = with_input(NIGHT.part(2), "pair_score", edge)
+    served = with_input(on_edge, "pair_score", above)
+    found = judged(bundle, replace(served, offline_input=on_edge.model_input.copy()))
+    assert found["pair_score", "replayed"].status is Status.OK
 
 
 def test_missing_on_both_sides_is_the_same(bundle: Bundle) -> None:

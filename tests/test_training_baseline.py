@@ -81,6 +81,7 @@ def test_texts_have_a_bin_per_category_and_one_for_the_unseen(tmp_path: Path) ->
     bins = baseline.counts.bins[MODEL.index("country")]
     assert bins.labels == ("unseen", "DE", "FR", "PL")
     assert bins.codes(np.array([np.nan, 0, 1, 2], np.float32)).tolist() == [0, 1, 2, 3]
+    assert bins.codes(np.array([3, 200, -1, np.inf], np.float32)).tolist() == [0, 0, 0, 0]
 
 
 def test_a_baseline_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from scipy.special import bdtrc, betaincinv
 from ranking_service.training.baseline.bins import FeatureBins, Kind
 from ranking_service.training.baseline.frozen import EVERYTHING, Frozen
 from ranking_service.training.baseline.rows import RowKeys
+from skew_checks.compare import FLOAT32, differ
 from skew_checks.distributions.discovery import adjusted
 from skew_checks.distributions.judge import REPLAYED, UNITS, binned
 from skew_checks.distributions.settings import DriftSettings
@@ -37,7 +38,7 @@ class Paired:
         self.requests += len(keys.user)
         for place in _differing(served, offline):
             left, right = served[:, place], offline[:, place]
-            rows = np.flatnonzero((left != right) & ~(np.isnan(left) & np.isnan(right)))
+            rows = np.flatnonzero(differ(left, right, FLOAT32))
             bins = self.bins[place]
             was, would = bins.codes(left[rows]), bins.codes(right[rows])
             apart = was != would
@@ -103,6 +104,6 @@ class Paired:
 
 
 def _differing(served: Matrix, offline: Matrix) -> list[int]:
-    """Columns with a value that differs; two NaNs are the same."""
+    """Columns with a value that is not exactly the same; two NaNs are."""
     differs = (served != offline) & ~(np.isnan(served) & np.isnan(offline))
     return np.flatnonzero(differs.any(axis=0)).tolist()

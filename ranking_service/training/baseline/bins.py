@@ -56,7 +56,8 @@ GROUPED = {
 @dataclass(frozen=True)
 class FeatureBins:
     """Bin 0 holds missing values (null and NaN are one to the model). Of a number follow +inf, -inf, the declared
-    default, the atoms, and (edge, edge] of all else with open ends; of a text one bin per category, and "other".
+    default, the atoms, and (edge, edge] of all else with open ends; of a text one bin per category, and "other". A code
+    that no category has counts as missing.
     """
 
     feature: str
@@ -110,7 +111,8 @@ class FeatureBins:
     def codes(self, column: Floats) -> Codes:
         """uint8 [rows]: the bin of each value."""
         if self.is_text:
-            known = np.minimum(np.nan_to_num(column, nan=-1.0), CATEGORIES)
+            is_known = (column >= 0) & (column < len(self.categories))
+            known = np.where(is_known, np.minimum(column, CATEGORIES), -1.0)
             return (known + 1).astype(np.uint8)
         breaks, bin_of = self._breaks
         codes = bin_of[np.searchsorted(breaks, column, side="left")]
