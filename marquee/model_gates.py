@@ -37,7 +37,9 @@ def check_skew_clean(workspace: Workspace, registry: Registry, candidate: Bundle
     """
     report = _last_report(workspace)
     checked = f"{report.checked_at:%Y-%m-%dT%H:%M}"
-    if report.outcome in (Outcome.NOT_ENOUGH, Outcome.INTERNAL):
+    if report.outcome is Outcome.INTERNAL:
+        raise _refused(candidate, f"the skew check of {checked} failed itself: {report.sentence}")
+    if report.outcome is Outcome.NOT_ENOUGH:
         raise _refused(candidate, f"the skew check of {checked} had too little data to judge")
     read = [defect for defect in report.defects if _reads(candidate, defect)]
     failing = [defect for defect in read if defect.status is Status.FAIL]

@@ -126,6 +126,8 @@ def test_changed_code_and_too_little_data_refuse_it(workspace: Workspace) -> Non
     assert "other code of the transforms request_context was served" in refusal(workspace)
     write(workspace, report(outcome=Outcome.NOT_ENOUGH), day=2)
     assert "too little data to judge" in refusal(workspace)
+    write(workspace, report(outcome=Outcome.INTERNAL), day=3)
+    assert "failed itself" in refusal(workspace)
 
 
 def test_what_no_checked_bundle_read_is_not_cleared(
