@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from skew_checks.parts import PART_ROWS
+from skew_checks.rates import CONFIDENCE
 from skew_checks.result_parts import Volume
 from skew_checks.served import Log
 from skew_checks.thresholds import Thresholds
@@ -39,7 +40,7 @@ def manifest(thresholds: Thresholds, volume: Volume, log: Log, stages: Stages) -
     """Plain values."""
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-        "thresholds": dataclasses.asdict(thresholds),
+        "thresholds": {**dataclasses.asdict(thresholds), "confidence": CONFIDENCE},
         "requests by bundle": log.versions(),
         "segments": len(log.segments),
         "rows": volume.rows,

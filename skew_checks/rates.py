@@ -6,8 +6,11 @@ from scipy.special import betaincinv
 
 from skew_checks.result_parts import Rate, Status
 
+CONFIDENCE = 0.999
+"""Of each bound."""
 
-def rate_of(bad: int, units: int, *, budget: float, confidence: float = 0.999) -> Rate:
+
+def rate_of(bad: int, units: int, *, budget: float, confidence: float = CONFIDENCE) -> Rate:
     """`bad` of `units` with one-sided bounds, each right with probability `confidence` at least.
 
     The bounds are the quantiles of beta distributions: C. J. Clopper, E. S. Pearson, "The use of confidence or

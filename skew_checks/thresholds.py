@@ -15,8 +15,6 @@ class Thresholds:
     """The same for candidate rows."""
     budget: float = 0.001
     """Largest share of units that may be wrong, where a view has no tag `skew_budget`."""
-    confidence: float = 0.999
-    """Of each bound of Clopper and Pearson."""
     drop_share: float = 0.001
     """Largest share of the log's requests that its writers may have dropped."""
     witnesses: int = 256
