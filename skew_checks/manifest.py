@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+from skew_checks.distributions.settings import DriftSettings
 from skew_checks.parts import PART_ROWS
 from skew_checks.rates import CONFIDENCE
 from skew_checks.result_parts import Volume
@@ -41,6 +42,7 @@ def manifest(thresholds: Thresholds, volume: Volume, log: Log, stages: Stages) -
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "thresholds": {**dataclasses.asdict(thresholds), "confidence": CONFIDENCE},
+        "drift settings": dataclasses.asdict(DriftSettings()),
         "requests by bundle": log.versions(),
         "segments": len(log.segments),
         "rows": volume.rows,

@@ -78,6 +78,10 @@ class ServerMetrics:
         self.trained = gauge("bundle_trained_until_timestamp_seconds", trained, by_model, "livemin")
         expiry = "When the server's certificate ends."
         self.certificate = gauge("certificate_expiry_timestamp_seconds", expiry, (), "livemin")
+        self._begin()
+
+    def _begin(self) -> None:
+        """What was told and counted so far: nothing."""
         self._of_state = {entry.name: self._own(entry.metadata) for entry in fields(WorkerState)}
         self._told = WorkerState()
         self._served: dict[str, tuple[str, str]] = {}
