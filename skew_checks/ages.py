@@ -57,7 +57,7 @@ class Ages:
     def add(self, compared: Compared) -> None:
         served = compared.served
         at = np.asarray(served.requests["request_timestamp"].to_numpy(), np.float64)
-        for view in compared.judge.contract.views:
+        for view in compared.judge.views:
             is_users = view.join_keys == ("user_id",)
             log = served.requests if is_users else served.candidates
             event, unused = served_rows(view, log)

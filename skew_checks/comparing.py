@@ -21,7 +21,7 @@ from feature_repo.frames import columns_from_table
 from feature_repo.workspace import Workspace
 from ranking_service.assemble import assemble, encode
 from ranking_service.bundle import Bundle
-from ranking_service.contract import Contract, ModelFeature
+from ranking_service.contract import Contract, ModelFeature, ViewPlan
 from skew_checks.compare import Mask, differ, inputs_differ
 from skew_checks.lag import with_own_rows
 from skew_checks.replay import OfflinePart, replay_part
@@ -47,6 +47,12 @@ class Judge:
     def tolerances(self) -> npt.NDArray[np.float64]:
         """float64 [features]."""
         return np.array([subject.relative for subject in self.subjects if subject.is_model_column])
+
+    @cached_property
+    def views(self) -> tuple[ViewPlan, ...]:
+        """Registered views that the bundle's plan reads, and that the log therefore knows."""
+        read = {view.name for view in self.bundle.contract.views}
+        return tuple(view for view in self.contract.views if view.name in read)
 
     @cached_property
     def default_inputs(self) -> npt.NDArray[np.float32]:

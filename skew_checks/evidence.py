@@ -101,7 +101,7 @@ class Evidence:
     def reference(self) -> Columns:
         """What stored values should have been: of the row's own event time where its lag is legitimate."""
         result = dict(self.offline)
-        for view in self.judge.contract.views:
+        for view in self.judge.views:
             rows = self.rows(view.name)
             if not rows.lags.any():
                 continue

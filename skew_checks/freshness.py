@@ -18,7 +18,7 @@ from skew_checks.witnesses import EVERY
 def freshness_of(judging: Judging, evidence: Evidence) -> Iterator[Freshness]:
     """Of each view: ages of all rows read; late ones of the rows drawn from all."""
     every = np.isin(evidence.witnesses.hashes, judging.pool.draws[EVERY].kept)
-    for view in judging.judge.contract.views:
+    for view in judging.judge.views:
         rows, facts = evidence.rows(view.name), judging.judge.facts[view.name]
         newest = rows.newest.event
         is_due = ~np.isnan(newest) & ~((view.ttl_seconds > 0) & (evidence.at - newest > view.ttl_seconds))

@@ -103,7 +103,7 @@ class Judging:
         self.items.numbers(item)
         keys: dict[tuple[str, ...], Hashes] = {("item_id",): item, ("user_id",): user[served.request]}
         unit = {}
-        for view in self.judge.contract.views:
+        for view in self.judge.views:
             if view.join_keys == ("user_id",):
                 continue
             key = keys.get(view.join_keys)

@@ -28,7 +28,7 @@ CANONICAL = (
 def key_spellings(judging: Judging) -> Iterator[Found]:
     """For users and for items."""
     for key, unit in (("user_id", Unit.REQUESTS), ("item_id", Unit.ITEM_ROWS)):
-        views = [view for view in judging.judge.contract.views if view.join_keys == (key,)]
+        views = [view for view in judging.judge.views if view.join_keys == (key,)]
         unknown = judging.unknown.get(key)
         if not views or unknown is None or not unknown.counts:
             continue

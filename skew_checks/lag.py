@@ -31,7 +31,7 @@ def with_own_rows(
 ) -> Columns:
     """`right` with the values of the served row's own event time wherever its lag is legitimate."""
     result = dict(right)
-    for view in judge.contract.views:
+    for view in judge.views:
         masks = [bad[field.name] for field in view.fields if field.name in bad]
         if not masks:
             continue

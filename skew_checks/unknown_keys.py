@@ -29,7 +29,7 @@ class UnknownKeys:
     last: float = -np.inf
 
     def add(self, compared: Compared) -> None:
-        views = [view for view in compared.judge.contract.views if view.join_keys == (self.key,)]
+        views = [view for view in compared.judge.views if view.join_keys == (self.key,)]
         if not views:
             return
         served = compared.served

@@ -58,15 +58,17 @@ from ranking_service.training.labelled import Split
 from ranking_service.training.train import Recipe, train
 from skew_checks.cause import Cause
 from skew_checks.check import check
+from skew_checks.comparing import Judge
 from skew_checks.extras import Extras
 from skew_checks.formats import loads
 from skew_checks.parts import served_parts
-from skew_checks.replay import replay
+from skew_checks.replay import judging_contract, replay
 from skew_checks.result import Defect, SkewReport
 from skew_checks.result_parts import Outcome, Status, Unit, Window
 from skew_checks.served import read_log
 from skew_checks.terminal import render
 from skew_checks.thresholds import Thresholds
+from skew_checks.view_facts import view_facts
 
 HOUR = 3600.0
 COUNT, CANDIDATE_COUNT = 32, 61
@@ -713,3 +715,14 @@ def test_rows_of_the_next_candidate_are_named(world: World, tmp_path: Path) -> N
     report = check(served, ALL, extras=PLAIN)
     stored = [each for each in report.defects if each.view == "item_totals"]
     assert Cause.OTHER_ROW in {each.cause for each in stored}
+
+
+def test_a_view_that_a_bundle_does_not_read_is_not_looked_for_in_its_log(world: World) -> None:
+    contract = world.bundle.contract
+    views = tuple(view for view in contract.views if view.name != "item_totals")
+    store = feast_store.open_store(world.workspace)
+    bundle = replace(world.bundle, contract=replace(contract, views=views))
+    registered = judging_contract(store, bundle)
+    assert "item_totals" in {view.name for view in registered.views}
+    judge = Judge(world.workspace, store, bundle, registered, view_facts(store), ())
+    assert [view.name for view in judge.views] == [view.name for view in views]

@@ -42,9 +42,7 @@ def mixed_up(evidence: Evidence) -> Mask:
     """bool [witnesses]: where the row of any view is another key's."""
     return evidence.kept(
         "mixed up",
-        lambda: np.logical_or.reduce(
-            [of_others(evidence, view.name) for view in evidence.judge.contract.views]
-        ),
+        lambda: np.logical_or.reduce([of_others(evidence, view.name) for view in evidence.judge.views]),
     )
 
 
