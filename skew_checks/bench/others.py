@@ -38,7 +38,7 @@ class OtherNight:
     columns: tuple[str, ...]
     """That it says have drifted."""
     is_right: bool
-    """Any of them is wrong because of the defect."""
+    """Any of them is wrong because of the defect, and has not drifted in the same night without it."""
 
 
 def served_matrix(night: Night) -> Matrix:

@@ -15,7 +15,9 @@ from skew_checks.bench.others import EVIDENTLY, TFDV, OtherNight, TfdvStyle, is_
 from skew_checks.bench.run import Plan, Step, fresh, run
 from skew_checks.bench.world import World
 
-REFERENCE_SEED = 999
+REFERENCE_SEED, HEALTHY_SEED = 999, 998
+HEALTHY = "healthy"
+"""The night without any defect: a column that drifts in it too says nothing of a defect."""
 OTHERS_NIGHTS = 10
 """A/A nights that other tools are asked about."""
 
@@ -38,10 +40,16 @@ class Lookers:
             another_night(healthy)
             healthy.serve()
             reference = served_matrix(healthy)
+        with fresh(self.world, self.folder, seed=HEALTHY_SEED) as same:
+            same.serve()
+            undisturbed = served_matrix(same)
         self.contract = self.world.bundle.contract
         self.tfdv = TfdvStyle(reference, self.contract)
+        self.usual = {TFDV: self.tfdv(undisturbed)}
         if self.writes:
             write_matrix(self._file("reference"), reference, self.contract)
+            self._files.append(self._file(HEALTHY))
+            write_matrix(self._files[-1], undisturbed, self.contract)
 
     def __call__(self, name: str, night: Night) -> None:
         """A served night."""
@@ -60,6 +68,9 @@ class Lookers:
         version = version_in(python)
         for number, answer in enumerate(ask(python, self._file("reference"), self._files)):
             step(f"Evidently {version}: night {number + 1} of {len(self._files)}")
+            if answer.name == HEALTHY:
+                self.usual[EVIDENTLY] = answer.columns
+                continue
             self._add(EVIDENTLY, answer.name.replace("_", "@"), answer.columns)
 
     def _is_wanted(self, name: str) -> bool:
@@ -71,7 +82,8 @@ class Lookers:
     def _add(self, tool: str, name: str, columns: tuple[str, ...]) -> None:
         defect, _, share = name.partition("@")
         known = seeded(defect)
-        right = is_right(known, self.contract, columns)
+        new = [name for name in columns if name not in self.usual[tool]]
+        right = is_right(known, self.contract, new)
         self.nights.append(OtherNight(tool, defect, float(share) if share else None, columns, right))
 
     def _file(self, name: str) -> Path:
