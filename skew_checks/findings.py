@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -144,10 +145,17 @@ def _found(judging: Judging, group: list[Wrong]) -> Found:
         command=command(rows),
         evidence=rows,
         slices=slices_of(judging.codes, worst.tally.bad, per_request=worst.subject.is_per_request),
-        facts=tuple(dict.fromkeys(fact for one in group for fact in one.explanation.facts))[:MOST_FACTS],
+        facts=_facts(group),
     )
     subjects = tuple(one.subject for one in group)
     return Found(defect, subjects, touched, max(one.tally.requests for one in group))
+
+
+def _facts(group: list[Wrong]) -> tuple[str, ...]:
+    """What the rules saw; what several features have in common once, with the worst one's figures."""
+    told = [fact for one in group for fact in one.explanation.facts]
+    alike = {re.sub(r"\d+ of \d+| \(.*", "", fact): fact for fact in reversed(told)}
+    return tuple(fact for fact in dict.fromkeys(told) if fact in alike.values())[:MOST_FACTS]
 
 
 def _shares(group: list[Wrong]) -> tuple[Share, ...]:
