@@ -76,9 +76,12 @@ def _sampled(segments: Sequence[Segment]) -> list[Matrix]:
 
 def _moved(served: Sequence[Matrix], place: int, training: npt.NDArray[np.float64]) -> list[Slate]:
     now = np.concatenate([matrix[:, place] for matrix in served])
+    moved = np.split(
+        mapped_back(now, now=now, training=training), np.cumsum([len(one) for one in served])[:-1]
+    )
     slates = []
-    for matrix in served:
+    for matrix, column in zip(served, moved, strict=True):
         right = matrix.copy()
-        right[:, place] = mapped_back(matrix[:, place], now=now, training=training)
+        right[:, place] = column
         slates.append(Slate(matrix, right, np.full(len(matrix), np.nan)))
     return slates
