@@ -14,8 +14,8 @@ def run(start: datetime | None, end: datetime | None, *, sample: int) -> int:
     from feature_repo.workspace import Workspace
     from materialization.progress import bars
     from skew_checks.against_log import check_against_log
-    from skew_checks.result_parts import Window
-    from skew_checks.terminal import render
+    from skew_checks.formats.terminal import render
+    from skew_checks.result.parts import Window
 
     workspace = Workspace.from_environment()
     with bars(console) as report:

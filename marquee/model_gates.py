@@ -10,10 +10,10 @@ from feature_repo.errors import BundleError, MissingInputError, ReportError
 from feature_repo.workspace import Workspace
 from ranking_service.bundle import Bundle, load
 from ranking_service.models.registry import Registry
-from skew_checks.cause import Cause
-from skew_checks.formats import loads
-from skew_checks.result import Defect, SkewReport
-from skew_checks.result_parts import Outcome, Status
+from skew_checks.formats.report_json import loads
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Outcome, Status
+from skew_checks.result.report import Defect, SkewReport
 
 LEAST_LISTS = 50
 """Fewer logged requests with outcomes of both kinds say nothing about a model's worth."""

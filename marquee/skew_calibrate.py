@@ -54,7 +54,7 @@ def calibrate(
     from skew_checks.distributions.trial import calibrate as run
     from skew_checks.distributions.trial_report import to_json, to_text, write
     from skew_checks.distributions.trial_rows import joined_rows, sampled, served_rows
-    from skew_checks.result_parts import Window
+    from skew_checks.result.parts import Window
 
     workspace, settings, now = Workspace.from_environment(), DriftSettings(), datetime.now(UTC)
     with spoken(console) as step:

@@ -15,7 +15,7 @@ from feature_repo.errors import MarqueeError
 from marquee.terminal import DAY, INSTANT, check_range, console
 
 if TYPE_CHECKING:
-    from skew_checks.result import SkewReport
+    from skew_checks.result.report import SkewReport
 
 INTERNAL = 4
 """Exit code where the check itself failed."""
@@ -93,8 +93,8 @@ def check(
         from materialization.progress import spoken
         from skew_checks.check import check as run
         from skew_checks.extras import Extras
-        from skew_checks.history import with_nights_of
-        from skew_checks.result_parts import Window
+        from skew_checks.formats.history import with_nights_of
+        from skew_checks.result.parts import Window
         from skew_checks.thresholds import Thresholds
 
         workspace = Workspace.from_environment()
@@ -123,9 +123,9 @@ def _leave_word(
 ) -> None:
     """A report that says that there is none, so that nobody takes an earlier one for tonight's."""
     from feature_repo.workspace import Workspace
-    from skew_checks.report_files import write
-    from skew_checks.result import SkewReport
-    from skew_checks.result_parts import Outcome, Volume, Window
+    from skew_checks.formats.report_files import write
+    from skew_checks.result.parts import Outcome, Volume, Window
+    from skew_checks.result.report import SkewReport
 
     window, now = Window(start, end, sample), datetime.now(UTC)
     report = SkewReport(window, now, Outcome.INTERNAL, f"The check itself failed: {why}", Volume(), ())
@@ -134,9 +134,9 @@ def _leave_word(
 
 
 def _tell(report: SkewReport, folder: Path | None, *, as_json: bool) -> None:
-    from skew_checks.formats import dumps
-    from skew_checks.report_files import write
-    from skew_checks.terminal import render, render_written
+    from skew_checks.formats.report_files import write
+    from skew_checks.formats.report_json import dumps
+    from skew_checks.formats.terminal import render, render_written
 
     written = write(report, folder) if folder is not None else None
     if as_json:

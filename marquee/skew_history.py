@@ -37,10 +37,10 @@ def history(nights: int, reports: Path | None, page: Path | None) -> int:
     Exit codes: 0 done, whatever the nights were; 1 there is no report to read.
     """
     from feature_repo.workspace import Workspace
-    from skew_checks.history import read_history
-    from skew_checks.history_table import render_history
+    from skew_checks.formats.history import read_history
+    from skew_checks.formats.history_table import render_history
+    from skew_checks.formats.report_files import replace_file
     from skew_checks.page.history import history_page
-    from skew_checks.report_files import replace_file
 
     folder = reports or Workspace.from_environment().reports
     found = read_history(folder, nights=nights)

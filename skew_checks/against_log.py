@@ -18,8 +18,8 @@ from materialization.declared import batch_views
 from materialization.feature_build.build import build_features, default_range
 from materialization.progress import Report, silent
 from skew_checks.check import check
-from skew_checks.result import SkewReport
-from skew_checks.result_parts import Window
+from skew_checks.result.parts import Window
+from skew_checks.result.report import SkewReport
 
 PREFIX = ".against-log-"
 

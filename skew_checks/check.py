@@ -13,22 +13,22 @@ from feature_repo.workspace import Workspace
 from materialization.feast_store import open_store
 from ranking_service import bundle as bundles
 from ranking_service.models.registry import Registry, registry_of
-from skew_checks.comparing import Judge
+from skew_checks.causes.other_findings import duplicates, request_clocks
 from skew_checks.extras import Extras, drift_watch, drift_with_effects, with_effects
-from skew_checks.judged import Judged, judged
-from skew_checks.judging import Judging
+from skew_checks.judging.accumulate import Judging
+from skew_checks.judging.comparing import Judge
+from skew_checks.judging.judged import Judged, judged
+from skew_checks.judging.subjects import subjects_of
 from skew_checks.manifest import Stages, manifest
-from skew_checks.other_findings import duplicates, request_clocks
-from skew_checks.parts import served_parts
-from skew_checks.replay import declared_differences, judging_contract
-from skew_checks.result import Defect, FeatureResult, SkewReport
-from skew_checks.result_parts import Status, Volume, Window
-from skew_checks.result_population import Drift
-from skew_checks.served import Log, read_log
-from skew_checks.subjects import subjects_of
+from skew_checks.replay.join import declared_differences, judging_contract
+from skew_checks.replay.parts import served_parts
+from skew_checks.replay.served import Log, read_log
+from skew_checks.replay.view_facts import view_facts
+from skew_checks.result.parts import Status, Volume, Window
+from skew_checks.result.population import Drift
+from skew_checks.result.report import Defect, FeatureResult, SkewReport
 from skew_checks.thresholds import Thresholds
 from skew_checks.verdicts import by_harm, outcome_of, sentence_of
-from skew_checks.view_facts import view_facts
 
 
 def check(

@@ -14,18 +14,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ranking_service.contract import Contract
-from skew_checks.comparing import Compared
+from skew_checks.causes.findings import Found
 from skew_checks.distributions.counter import DriftCounter
 from skew_checks.distributions.part import Part
 from skew_checks.effect.drifted import with_drift_effects
 from skew_checks.effect.effects import Suspect, effects
-from skew_checks.findings import Found
-from skew_checks.judging import Judging
-from skew_checks.replay import Replayed, replay
-from skew_checks.result_parts import Effect, Window
-from skew_checks.result_population import Drift
-from skew_checks.served import Segment
-from skew_checks.wording import is_day
+from skew_checks.formats.wording import is_day
+from skew_checks.judging.accumulate import Judging
+from skew_checks.judging.comparing import Compared
+from skew_checks.replay.join import Replayed, replay
+from skew_checks.replay.served import Segment
+from skew_checks.result.parts import Effect, Window
+from skew_checks.result.population import Drift
 
 SLICES = ("country", "user age", "replica", "hour")
 """Dimensions beside the request fields."""

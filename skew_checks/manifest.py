@@ -13,10 +13,10 @@ from importlib.metadata import version
 from typing import Any
 
 from skew_checks.distributions.settings import DriftSettings
-from skew_checks.parts import PART_ROWS
-from skew_checks.rates import CONFIDENCE
-from skew_checks.result_parts import Volume
-from skew_checks.served import Log
+from skew_checks.judging.rates import CONFIDENCE
+from skew_checks.replay.parts import PART_ROWS
+from skew_checks.replay.served import Log
+from skew_checks.result.parts import Volume
 from skew_checks.thresholds import Thresholds
 
 LIBRARIES = ("marquee", "feast", "duckdb", "pyarrow", "numpy", "scipy", "xgboost")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skew_checks.result import Defect
-from skew_checks.result_parts import Outcome, Status, Volume
-from skew_checks.result_population import Drift
+from skew_checks.result.parts import Outcome, Status, Volume
+from skew_checks.result.population import Drift
+from skew_checks.result.report import Defect
 from skew_checks.thresholds import Thresholds
 
 

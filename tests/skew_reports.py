@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from skew_checks.cause import Cause
-from skew_checks.rates import rate_of, status_of
-from skew_checks.result import Defect, EvidenceRow, FeatureResult, SkewReport
-from skew_checks.result_parts import Effect, Outcome, Share, Slice, Status, Unit, Volume, Window
-from skew_checks.result_population import Binned, Drift, DriftTest, Freshness, Hourly, Parity
+from skew_checks.judging.rates import rate_of, status_of
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Effect, Outcome, Share, Slice, Status, Unit, Volume, Window
+from skew_checks.result.population import Binned, Drift, DriftTest, Freshness, Hourly, Parity
+from skew_checks.result.report import Defect, EvidenceRow, FeatureResult, SkewReport
 
 NIGHT = datetime(2026, 3, 14, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -55,8 +55,8 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/training/from_log.py",
         "ranking_service/training/labelled.py",
         "skew_checks/causes/of_other_rows.py",
-        "skew_checks/event_times.py",
-        "skew_checks/key_spelling.py",
+        "skew_checks/replay/event_times.py",
+        "skew_checks/judging/key_spelling.py",
     ),
     "grpc": (
         "ranking_service/bench/calls.py",
@@ -138,9 +138,9 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/proto/generate.py",
         "ranking_service/training_join.py",
         "skew_checks/check.py",
-        "skew_checks/comparing.py",
-        "skew_checks/replay.py",
-        "skew_checks/view_facts.py",
+        "skew_checks/judging/comparing.py",
+        "skew_checks/replay/join.py",
+        "skew_checks/replay/view_facts.py",
     ),
 }
 """Third-party library to the files that know it: these, and no others."""
@@ -150,7 +150,7 @@ READING_ORDER = (
     "feature_repo/user_views.py",
     "ranking_service/online/ranker.py",
     "ranking_service/training/train.py",
-    "skew_checks/replay.py",
+    "skew_checks/replay/join.py",
     "tests/test_journey.py",
 )
 LONGEST_FILE = 280

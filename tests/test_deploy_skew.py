@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from skew_reports import defective_night
 
 from marquee.skew import skew
-from skew_checks.prometheus_text import prometheus_text
-from skew_checks.result_parts import Outcome
+from skew_checks.formats.prometheus_text import prometheus_text
+from skew_checks.result.parts import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "docs/deploy"

@@ -15,8 +15,8 @@ from feature_repo.errors import BundleError
 from ranking_service.bundle import Bundle
 from ranking_service.training.baseline.file import read_baseline
 from skew_checks.distributions import DriftCounter, DriftSettings, Part
-from skew_checks.result_parts import Status, Unit
-from skew_checks.result_population import Drift, DriftTest
+from skew_checks.result.parts import Status, Unit
+from skew_checks.result.population import Drift, DriftTest
 
 TRAINING = World(users=1_500, requests=4_000, days=8)
 NIGHT = World(first_day=FIRST_DAY + 9)

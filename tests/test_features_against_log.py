@@ -15,7 +15,7 @@ from materialization import declared
 from skew_checks.against_log import check_against_log
 from skew_checks.bench.night import night
 from skew_checks.bench.world import Size, made_world
-from skew_checks.result_parts import Outcome, Window
+from skew_checks.result.parts import Outcome, Window
 
 TINY = Size(users=120, items=80, days=6, served_day=5, dense_days=2, has_weekend=False, rounds=5)
 REQUESTS = 40

@@ -29,8 +29,8 @@ from ranking_service.bundle import load
 from ranking_service.client import CallError, Ranking, RankingClient
 from ranking_service.models.registry import Registry
 from ranking_service.training_join import assemble_table, training_join
-from skew_checks.result_parts import Window
-from skew_checks.served import read_log
+from skew_checks.replay.served import read_log
+from skew_checks.result.parts import Window
 
 KUAIRAND = (
     Path(os.environ.get("MARQUEE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

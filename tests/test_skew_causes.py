@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from feature_repo.columns import Column, Ragged
 from ranking_service.contract import Field
-from skew_checks.cause import Cause
 from skew_checks.causes import of_clocks, of_columns, of_numbers, of_vectors
 from skew_checks.causes.case import Case, Seen, different
 from skew_checks.causes.rules import LAST_RULES, RULES
-from skew_checks.compare import FLOAT32, FLOAT64, Mask, differ
-from skew_checks.result_parts import Unit
-from skew_checks.subjects import Subject
+from skew_checks.judging.compare import FLOAT32, FLOAT64, Mask, differ
+from skew_checks.judging.subjects import Subject
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Unit
 
 NAN = math.nan
 AT = 1_750_000_000.0

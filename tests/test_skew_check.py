@@ -56,19 +56,19 @@ from ranking_service.settings import ServiceSettings
 from ranking_service.settings_sections import BudgetSettings, RedisSettings
 from ranking_service.training.labelled import Split
 from ranking_service.training.train import Recipe, train
-from skew_checks.cause import Cause
 from skew_checks.check import check
-from skew_checks.comparing import Judge
 from skew_checks.extras import Extras
-from skew_checks.formats import loads
-from skew_checks.parts import served_parts
-from skew_checks.replay import judging_contract, replay
-from skew_checks.result import Defect, SkewReport
-from skew_checks.result_parts import Outcome, Status, Unit, Window
-from skew_checks.served import read_log
-from skew_checks.terminal import render
+from skew_checks.formats.report_json import loads
+from skew_checks.formats.terminal import render
+from skew_checks.judging.comparing import Judge
+from skew_checks.replay.join import judging_contract, replay
+from skew_checks.replay.parts import served_parts
+from skew_checks.replay.served import read_log
+from skew_checks.replay.view_facts import view_facts
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Outcome, Status, Unit, Window
+from skew_checks.result.report import Defect, SkewReport
 from skew_checks.thresholds import Thresholds
-from skew_checks.view_facts import view_facts
 
 HOUR = 3600.0
 COUNT, CANDIDATE_COUNT = 32, 61

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feature_repo.columns import Ragged
 from ranking_service.contract import Field, ModelFeature
-from skew_checks.compare import FLOAT32, FLOAT64, differ, model_tolerance, stored_tolerance
+from skew_checks.judging.compare import FLOAT32, FLOAT64, differ, model_tolerance, stored_tolerance
 
 NAN, INFINITY = math.nan, math.inf
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
 from feature_repo.columns import Ragged
-from skew_checks.ages import FIRST, STEP, AgeCounts
-from skew_checks.lag import blanked, patched
-from skew_checks.rates import rate_of, status_of
-from skew_checks.result_parts import Status
-from skew_checks.units import Marks, Register, instant_bits, mixed
-from skew_checks.witnesses import Draw
+from skew_checks.figures.ages import FIRST, STEP, AgeCounts
+from skew_checks.judging.rates import rate_of, status_of
+from skew_checks.judging.units import Marks, Register, instant_bits, mixed
+from skew_checks.judging.witnesses import Draw
+from skew_checks.replay.lag import blanked, patched
+from skew_checks.result.parts import Status
 
 COUNTS = st.integers(1, 5_000).flatmap(lambda units: st.tuples(st.integers(0, units), st.just(units)))
 

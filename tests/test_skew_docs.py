@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from skew_checks.cause import Cause
-from skew_checks.cause_help import HELP
-from skew_checks.report_files import WRITERS
-from skew_checks.result_parts import Outcome
+from skew_checks.formats.cause_help import HELP
+from skew_checks.formats.report_files import WRITERS
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

@@ -21,8 +21,8 @@ from skew_checks.bench.world import Size, made_world
 from skew_checks.effect.corrected import Rows, mapped_back
 from skew_checks.effect.drifted import drift_effects
 from skew_checks.effect.rescoring import Slate, effect
-from skew_checks.result_parts import Window
-from skew_checks.served import read_log
+from skew_checks.replay.served import read_log
+from skew_checks.result.parts import Window
 
 UNKNOWN = math.nan
 

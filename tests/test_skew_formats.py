@@ -22,14 +22,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from skew_reports import DAY, NIGHT, NIGHTS, SCRIPT, defective_night, many_defects, ok_night, thin_night
 
 from feature_repo.errors import ReportError
-from skew_checks.cause import Cause
-from skew_checks.formats import dumps, from_json, loads, to_json
-from skew_checks.json_schema import json_schema
-from skew_checks.junit import junit
-from skew_checks.prometheus_text import prometheus_text
-from skew_checks.report_files import name, write
-from skew_checks.result import SCHEMA, EvidenceRow, SkewReport
-from skew_checks.result_parts import Outcome, Status, Window
+from skew_checks.formats.json_schema import json_schema
+from skew_checks.formats.junit import junit
+from skew_checks.formats.prometheus_text import prometheus_text
+from skew_checks.formats.report_files import name, write
+from skew_checks.formats.report_json import dumps, from_json, loads, to_json
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Outcome, Status, Window
+from skew_checks.result.report import SCHEMA, EvidenceRow, SkewReport
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA_FILE = json.loads((ROOT / "docs/skew-report.schema.json").read_text())
@@ -95,7 +95,9 @@ def test_every_report_is_valid_by_the_schema_file(make: Make) -> None:
 
 
 def test_the_schema_file_is_the_one_of_the_code() -> None:
-    assert json_schema() == SCHEMA_FILE, "python -m skew_checks.json_schema > docs/skew-report.schema.json"
+    assert json_schema() == SCHEMA_FILE, (
+        "python -m skew_checks.formats.json_schema > docs/skew-report.schema.json"
+    )
 
 
 def test_the_schema_refuses_what_is_no_report() -> None:

@@ -17,14 +17,14 @@ from test_skew_formats import FIRST_SCHEMA
 
 from marquee.skew_history import FILE
 from marquee.skew_history import history as verb
-from skew_checks.cause import Cause
-from skew_checks.formats import to_json
-from skew_checks.history import History, read_history, sentence, with_history, with_nights_of
-from skew_checks.history_table import render_history
+from skew_checks.formats.history import History, read_history, sentence, with_history, with_nights_of
+from skew_checks.formats.history_table import render_history
+from skew_checks.formats.report_files import write
+from skew_checks.formats.report_json import to_json
 from skew_checks.page.history import history_page
-from skew_checks.report_files import write
-from skew_checks.result import SkewReport
-from skew_checks.result_parts import Outcome, Window
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Outcome, Window
+from skew_checks.result.report import SkewReport
 
 STALE, UNIT = Cause.MATERIALIZATION_GAP, Cause.UNIT
 

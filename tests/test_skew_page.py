@@ -28,14 +28,14 @@ from skew_reports import (
     parity,
 )
 
-from skew_checks.cause import Cause
 from skew_checks.page.limits import LARGEST_PAGE, Limits
 from skew_checks.page.markup import VOID, Html, breakable, tag
 from skew_checks.page.page import page
 from skew_checks.page.scale import Scale, over
-from skew_checks.result import SkewReport
-from skew_checks.result_parts import Status
-from skew_checks.result_population import Parity
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Status
+from skew_checks.result.population import Parity
+from skew_checks.result.report import SkewReport
 
 PHONE, DESK = 390, 1280
 PAPER = 1032

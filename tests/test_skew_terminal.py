@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 from skew_reports import LONG, NIGHTS, SCRIPT, defect, defective_night, drifting_night, late_view, ok_night
 
-from skew_checks.cause import Cause
-from skew_checks.report_files import write
-from skew_checks.result import SkewReport
-from skew_checks.result_parts import Outcome
-from skew_checks.terminal import SHOWN_DEFECTS, render, render_written
+from skew_checks.formats.report_files import write
+from skew_checks.formats.terminal import SHOWN_DEFECTS, render, render_written
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Outcome
+from skew_checks.result.report import SkewReport
 
 Make = Callable[[], SkewReport]
 

@@ -8,7 +8,7 @@ from skew_checks.bench.defect import Defect, Where
 from skew_checks.bench.seeded_rows import OLD_ROWS
 from skew_checks.bench.seeded_values import VALUES
 from skew_checks.bench.view_names import ITEM_VIEWS, USER_VIEWS
-from skew_checks.cause import Cause
+from skew_checks.result.cause import Cause
 
 OFFLINE, SERVER, LOG = Where.OFFLINE, Where.SERVER, Where.LOG
 

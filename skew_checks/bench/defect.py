@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from skew_checks.bench.night import Night
 from skew_checks.bench.rows_changed import Touched
-from skew_checks.cause import Cause
+from skew_checks.result.cause import Cause
 
 
 class Where(StrEnum):

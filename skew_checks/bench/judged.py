@@ -8,9 +8,9 @@ from typing import Any
 
 from skew_checks.bench.defect import Control, Defect
 from skew_checks.bench.rows_changed import Touched
-from skew_checks.result import Defect as Reported
-from skew_checks.result import SkewReport
-from skew_checks.result_parts import Outcome, Status
+from skew_checks.result.parts import Outcome, Status
+from skew_checks.result.report import Defect as Reported
+from skew_checks.result.report import SkewReport
 
 A_A = "a-a"
 

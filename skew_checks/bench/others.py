@@ -18,8 +18,8 @@ from skew_checks.bench.defect import Defect
 from skew_checks.bench.night import Night
 from skew_checks.bench.tfdv import numeric_distance, text_distance
 from skew_checks.bench.view_names import REQUEST_VIEWS
-from skew_checks.result_parts import Window
-from skew_checks.served import read_log
+from skew_checks.replay.served import read_log
+from skew_checks.result.parts import Window
 
 TFDV, EVIDENTLY = "TFDV-style", "Evidently"
 TFDV_THRESHOLD = 0.01

@@ -19,8 +19,8 @@ from skew_checks.bench.night import Night, night
 from skew_checks.bench.world import World
 from skew_checks.check import check
 from skew_checks.extras import Extras
-from skew_checks.result import SkewReport
-from skew_checks.result_parts import Window
+from skew_checks.result.parts import Window
+from skew_checks.result.report import SkewReport
 
 SHARES = (0.001, 0.01, 0.05, 0.2, 1.0)
 WHOLE = Extras(effect=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from skew_checks.bench import lagging, offline_defects
 from skew_checks.bench.defect import Defect, Where
 from skew_checks.bench.view_names import USER_VIEWS
-from skew_checks.cause import Cause
+from skew_checks.result.cause import Cause
 
 STORE, OFFLINE, SERVER, CLIENT = Where.STORE, Where.OFFLINE, Where.SERVER, Where.CLIENT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from skew_checks.bench import log_defects, wrong_values
 from skew_checks.bench.defect import Defect, Where
 from skew_checks.bench.view_names import EVERY_VIEW
-from skew_checks.cause import Cause
+from skew_checks.result.cause import Cause
 
 STORE, CLIENT = Where.STORE, Where.CLIENT
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from feature_repo.columns import Column, Ragged, take
 from ranking_service.contract import Field
-from skew_checks.compare import Mask, differ
-from skew_checks.dimensions import Codes
-from skew_checks.event_times import Floats
-from skew_checks.evidence import Evidence, ViewRows
-from skew_checks.subjects import Subject
-from skew_checks.tally import Tally
+from skew_checks.causes.evidence import Evidence, ViewRows
+from skew_checks.judging.compare import Mask, differ
+from skew_checks.judging.dimensions import Codes
+from skew_checks.judging.subjects import Subject
+from skew_checks.judging.tally import Tally
+from skew_checks.replay.event_times import Floats
 
 Rows = npt.NDArray[np.int64]
 LEAST_DIFFERENT = 3

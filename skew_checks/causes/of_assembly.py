@@ -6,8 +6,8 @@ import numpy as np
 
 from ranking_service.transform_code import changed_transforms
 from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, share_told
-from skew_checks.compare import FLOAT32, differ, inputs_differ
-from skew_checks.hours import missing
+from skew_checks.figures.hours import missing
+from skew_checks.judging.compare import FLOAT32, differ, inputs_differ
 
 
 def assembly(case: Case) -> Seen | None:

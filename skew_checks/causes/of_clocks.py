@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, is_told_by, share_told
-from skew_checks.compare import Mask
-from skew_checks.event_times import Floats
+from skew_checks.judging.compare import Mask
+from skew_checks.replay.event_times import Floats
 
 HOUR, QUARTER = 3600.0, 900.0
 INSTANT = 1e8

@@ -9,8 +9,8 @@ import numpy as np
 
 from feature_repo.columns import Ragged, take
 from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, is_told_by, share_told
-from skew_checks.compare import Mask, differ
-from skew_checks.subjects import Subject
+from skew_checks.judging.compare import Mask, differ
+from skew_checks.judging.subjects import Subject
 
 WINDOW = re.compile(r"_\d+(?:s|m|min|h|d|w)$")
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from feature_repo.columns import Array, Column, Ragged
 from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, share_told
-from skew_checks.compare import Mask, differ
-from skew_checks.comparing import default_input
-from skew_checks.hours import missing
+from skew_checks.figures.hours import missing
+from skew_checks.judging.compare import Mask, differ
+from skew_checks.judging.comparing import default_input
 
 USUAL = (0.0, -1.0)
 """Numbers that stand for "unknown" in many a writer."""

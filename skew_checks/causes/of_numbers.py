@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, is_told_by, share_told
-from skew_checks.compare import ABSOLUTE, FLOAT32, FLOAT64, Mask
-from skew_checks.event_times import Floats
+from skew_checks.judging.compare import ABSOLUTE, FLOAT32, FLOAT64, Mask
+from skew_checks.replay.event_times import Floats
 
 THOUSANDTH = 1e-3
 PAST = 1e-6

@@ -10,9 +10,9 @@ import numpy as np
 from feature_repo.columns import take
 from materialization.feature_build.snapshot import partition_path
 from skew_checks.causes.case import Case, Seen, share_told
-from skew_checks.compare import Mask, differ
-from skew_checks.event_times import next_times, row_times, rows_of_event
-from skew_checks.evidence import Evidence
+from skew_checks.causes.evidence import Evidence
+from skew_checks.judging.compare import Mask, differ
+from skew_checks.replay.event_times import next_times, row_times, rows_of_event
 
 CLOSE_SECONDS, MOMENT = 1e-3, 1e-5
 

@@ -12,9 +12,9 @@ from materialization.feast_store import reading_features
 from ranking_service.contract import ViewPlan
 from ranking_service.serving_log.tables import EVENT_TIME_PREFIX
 from skew_checks.causes.case import Case, Seen, share_told
-from skew_checks.compare import Mask, differ
-from skew_checks.event_times import source_sql
-from skew_checks.evidence import Evidence
+from skew_checks.causes.evidence import Evidence
+from skew_checks.judging.compare import Mask, differ
+from skew_checks.replay.event_times import source_sql
 
 MOST_LOOKED_AT = 2_000
 LEAST_COLUMNS = 3

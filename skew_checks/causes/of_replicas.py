@@ -6,7 +6,7 @@ import numpy as np
 
 from feature_repo.columns import take
 from skew_checks.causes.case import Case, Seen
-from skew_checks.dimensions import WRITER_HOURS
+from skew_checks.judging.dimensions import WRITER_HOURS
 
 LEAST_CHANCE = 1e-6
 LEAST_OTHERS = 20

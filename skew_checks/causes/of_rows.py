@@ -8,8 +8,8 @@ import numpy as np
 
 from feature_repo.columns import take
 from skew_checks.causes.case import Case, Seen, share_told
-from skew_checks.compare import Mask, differ
-from skew_checks.event_times import Floats, rows_of_event
+from skew_checks.judging.compare import Mask, differ
+from skew_checks.replay.event_times import Floats, rows_of_event
 
 CLOSE_SECONDS = 1e-3
 KNOWN_LATE = 60.0

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skew_checks.cause import Cause
 from skew_checks.causes import (
     of_assembly,
     of_clocks,
@@ -21,7 +20,8 @@ from skew_checks.causes import (
     of_vectors,
 )
 from skew_checks.causes.case import Case, Seen
-from skew_checks.result_parts import Share
+from skew_checks.result.cause import Cause
+from skew_checks.result.parts import Share
 
 Rule = Callable[[Case], Seen | None]
 
@@ -53,7 +53,7 @@ LAST_RULES: tuple[tuple[Cause, Rule], ...] = (
     (Cause.TRANSFORM_CODE, of_assembly.transform_inputs),
 )
 """Tried where none of RULES explains most: what they see is weaker."""
-"""Duplicates, keys, request clocks and models are seen without a mismatch: `skew_checks.findings`."""
+"""Duplicates, keys, request clocks and models are seen without a mismatch: `skew_checks.causes.findings`."""
 MOST = 0.5
 """A cause has to explain more than this share of the mismatches looked at."""
 

@@ -18,8 +18,8 @@ the same bundle are added up with `counter.merge(other)`.
 
 `finish(*, previous: Path | None = None, earlier: Sequence[Mapping[str, Any]] = ())`: `previous` is a file that
 `write` made for the night before (another bundle's, or none: no day-against-day comparison, said in `notes`);
-`earlier` are the JSON reports of the two nights before, newest first (`skew_checks.formats.to_json`), for "two of
-three nights".
+`earlier` are the JSON reports of the two nights before, newest first (`skew_checks.formats.report_json.to_json`), for
+"two of three nights".
 
 Every feature gives one `Drift` for each of "replayed", "training" and "previous day" that could be compared, the
 good ones included; the report keeps those that are not ok. All features together give one more, "(all features)".

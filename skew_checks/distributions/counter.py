@@ -31,8 +31,8 @@ from skew_checks.distributions.nights import EarlierNights
 from skew_checks.distributions.paired import Paired
 from skew_checks.distributions.part import Part
 from skew_checks.distributions.settings import DriftSettings
-from skew_checks.result_parts import Status
-from skew_checks.result_population import Drift
+from skew_checks.result.parts import Status
+from skew_checks.result.population import Drift
 
 WEEK = 7
 

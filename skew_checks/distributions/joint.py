@@ -9,8 +9,8 @@ from ranking_service.training.baseline.file import Baseline
 from ranking_service.training.baseline.sample import Sample
 from skew_checks.distributions.classifier import ToldApart, natural_auc, tell_apart
 from skew_checks.distributions.settings import DriftSettings
-from skew_checks.result_parts import Status, Unit
-from skew_checks.result_population import Drift, DriftTest
+from skew_checks.result.parts import Status, Unit
+from skew_checks.result.population import Drift, DriftTest
 
 ALL_FEATURES = "(all features)"
 CHANCE = 0.5

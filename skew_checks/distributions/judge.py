@@ -13,8 +13,8 @@ from skew_checks.distributions.natural import Natural
 from skew_checks.distributions.nights import EarlierNights
 from skew_checks.distributions.settings import DriftSettings
 from skew_checks.distributions.slices import slices_of
-from skew_checks.result_parts import Status, Unit
-from skew_checks.result_population import Binned, Drift, DriftTest
+from skew_checks.result.parts import Status, Unit
+from skew_checks.result.population import Binned, Drift, DriftTest
 
 TRAINING, PREVIOUS_DAY, REPLAYED = "training", "previous day", "replayed"
 UNITS = {Kind.USER: Unit.REQUESTS, Kind.ITEM: Unit.ITEM_ROWS, Kind.PAIR: Unit.REQUESTS}

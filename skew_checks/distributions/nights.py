@@ -12,7 +12,7 @@ NIGHTS = 2
 
 @dataclass(frozen=True)
 class EarlierNights:
-    """JSON reports, newest first (`skew_checks.result.SkewReport` by its field names)."""
+    """JSON reports, newest first (`skew_checks.result.report.SkewReport` by its field names)."""
 
     reports: Sequence[Mapping[str, Any]] = ()
 

@@ -11,13 +11,13 @@ from scipy.special import bdtrc, betaincinv
 from ranking_service.training.baseline.bins import FeatureBins, Kind
 from ranking_service.training.baseline.frozen import EVERYTHING, Frozen
 from ranking_service.training.baseline.rows import RowKeys
-from skew_checks.compare import FLOAT32, differ
 from skew_checks.distributions.discovery import adjusted
 from skew_checks.distributions.judge import REPLAYED, UNITS, binned
 from skew_checks.distributions.settings import DriftSettings
 from skew_checks.distributions.statistics import psi, shares
-from skew_checks.result_parts import Status
-from skew_checks.result_population import Drift, DriftTest
+from skew_checks.judging.compare import FLOAT32, differ
+from skew_checks.result.parts import Status
+from skew_checks.result.population import Drift, DriftTest
 
 Matrix = npt.NDArray[np.float32]
 

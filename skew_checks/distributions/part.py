@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from feature_repo.columns import Array, Ragged
 from feature_repo.frames import columns_from_table
-from skew_checks.served import Served
+from skew_checks.replay.served import Served
 
 SLICES = ("surface", "device")
 """Columns of the log's requests that are slices whenever the service has them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ranking_service.training.baseline.frozen import EVERYTHING, Frozen
 from skew_checks.distributions.settings import DriftSettings
 from skew_checks.distributions.statistics import shares, total_variation
-from skew_checks.result_parts import Share, Slice
+from skew_checks.result.parts import Share, Slice
 
 
 def slices_of(

@@ -15,7 +15,7 @@ from ranking_service.training.baseline.rows import RowKeys
 from skew_checks.distributions.judge import TRAINING, Judge
 from skew_checks.distributions.resampling import Sides
 from skew_checks.distributions.settings import DriftSettings
-from skew_checks.result_parts import Status
+from skew_checks.result.parts import Status
 
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5)
 """Nominal rates at which p-values are looked at."""

@@ -21,8 +21,8 @@ from ranking_service.training.labelled import Split
 from ranking_service.training.train import training_set
 from skew_checks.distributions.part import Part
 from skew_checks.distributions.trial import Rows
-from skew_checks.result_parts import Window
-from skew_checks.served import read_log
+from skew_checks.replay.served import read_log
+from skew_checks.result.parts import Window
 
 Step = Callable[[str], None]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from feature_repo.columns import Columns
 from ranking_service.assemble import assemble
 from ranking_service.contract import Contract
-from skew_checks.compare import differ
+from skew_checks.judging.compare import differ
 
 Matrix = npt.NDArray[np.float32]
 

@@ -12,9 +12,9 @@ from ranking_service.bundle import Bundle
 from skew_checks.effect.corrected import mapped_back
 from skew_checks.effect.effects import bounds_of, only, some
 from skew_checks.effect.rescoring import Slate, effect
-from skew_checks.result_parts import Effect, Status
-from skew_checks.result_population import Drift
-from skew_checks.served import Segment
+from skew_checks.replay.served import Segment
+from skew_checks.result.parts import Effect, Status
+from skew_checks.result.population import Drift
 
 TRAINING = "training"
 REQUESTS = 200

@@ -20,9 +20,9 @@ from ranking_service.models.paired import KEYS
 from ranking_service.models.replayed import logged_columns
 from skew_checks.effect.corrected import Rows
 from skew_checks.effect.rescoring import Slate, effect
-from skew_checks.replay import Replayed
-from skew_checks.result_parts import Effect
-from skew_checks.served import Segment, Served
+from skew_checks.replay.join import Replayed
+from skew_checks.replay.served import Segment, Served
+from skew_checks.result.parts import Effect
 
 REQUESTS_EACH, REQUESTS_IN_ALL = 100, 1_000
 """That many are scored again at most, for one suspect and for all."""

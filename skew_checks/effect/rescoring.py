@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ranking_service.evaluation.metrics import RankedLists
 from ranking_service.models.agreement import TOP, kendall, overlap, top
-from skew_checks.result_parts import Effect
+from skew_checks.result.parts import Effect
 
 Matrix = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from skew_checks.cause_help import HELP
+from skew_checks.formats.cause_help import HELP
+from skew_checks.formats.wording import clipped, count, percent
 from skew_checks.page.limits import Limits
 from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.scale import Scale
 from skew_checks.page.signs import cell, in_bar, pill, row_head, table
 from skew_checks.page.svg import drawing, plot, rect
-from skew_checks.result import Defect, SkewReport
-from skew_checks.result_parts import Effect, Status
-from skew_checks.wording import clipped, count, percent
+from skew_checks.result.parts import Effect, Status
+from skew_checks.result.report import Defect, SkewReport
 
 WIDTH, ROW = 360, 38
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from skew_checks.cause_help import HELP
+from skew_checks.formats.cause_help import HELP
+from skew_checks.formats.wording import clipped, count, duration, in_utc, instant, percent, shown
 from skew_checks.page.limits import Limits
 from skew_checks.page.markup import Child, Html, breakable, joined, tag
 from skew_checks.page.signs import cell, command, more, pill, range_bar, row_head, section, table, text_cell
-from skew_checks.result import Defect, EvidenceRow, SkewReport
-from skew_checks.wording import clipped, count, duration, in_utc, instant, percent, shown
+from skew_checks.result.report import Defect, EvidenceRow, SkewReport
 
 NOTHING = (
     "No served value differs from what the offline path gives for the same request by more than is allowed."

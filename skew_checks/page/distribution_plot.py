@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from skew_checks.formats.wording import clipped, percent
 from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.scale import Scale
 from skew_checks.page.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, drawing, line, plot, rect
-from skew_checks.result_population import Binned
-from skew_checks.wording import clipped, percent
+from skew_checks.result.population import Binned
 
 GAP = 8.0
 """Pixels between special and ordinary bins."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from skew_checks.formats.wording import BY_SEVERITY, clipped, count, percent
 from skew_checks.page.distribution_plot import distribution_plot
 from skew_checks.page.heat import heat_map
 from skew_checks.page.limits import Limits
 from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.signs import cell, more, pill, row_head, section, table
 from skew_checks.page.svg import legend, line, rect
-from skew_checks.result import SkewReport
-from skew_checks.result_parts import Status
-from skew_checks.result_population import Binned, Drift, DriftTest
-from skew_checks.wording import BY_SEVERITY, clipped, count, percent
+from skew_checks.result.parts import Status
+from skew_checks.result.population import Binned, Drift, DriftTest
+from skew_checks.result.report import SkewReport
 
 LEAD = (
     "The served values may all be right and still be of another population than the model was trained on. That is no "

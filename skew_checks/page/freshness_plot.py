@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
+from skew_checks.formats.wording import clipped, duration, percent
 from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.scale import Scale
 from skew_checks.page.signs import pill
 from skew_checks.page.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, drawing, line, plot, steps
-from skew_checks.result_population import Freshness
-from skew_checks.wording import clipped, duration, percent
+from skew_checks.result.population import Freshness
 
 SHARES = Scale(0.0, 1.0, HEIGHT - BOTTOM, TOP)
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0

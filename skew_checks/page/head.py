@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from skew_checks.formats.wording import OUTCOME_STATUS, clipped, instant, percent, window_words
 from skew_checks.page.limits import Limits
 from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.signs import pill
-from skew_checks.result import SkewReport
-from skew_checks.result_parts import Outcome, Status
+from skew_checks.result.parts import Outcome, Status
+from skew_checks.result.report import SkewReport
 from skew_checks.thresholds import Thresholds
-from skew_checks.wording import OUTCOME_STATUS, clipped, instant, percent, window_words
 
 OUTCOME_PILLS = {Outcome.INTERNAL: "The check failed", Outcome.NOT_ENOUGH: "Not enough data"}
 

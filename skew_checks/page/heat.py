@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from skew_checks.formats.wording import clipped, percent
 from skew_checks.page.limits import Limits
 from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.signs import row_head, scrolling
-from skew_checks.result_parts import Share, Slice
-from skew_checks.wording import clipped, percent
+from skew_checks.result.parts import Share, Slice
 
 EDGES = (0.0, 0.001, 0.01, 0.05, 0.2, 0.5)
 """Of the shares that get the colours 0 to 6: none, up to 0.1 %, ... , above half."""

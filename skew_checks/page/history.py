@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skew_checks.cause_help import HELP
-from skew_checks.history import Course, History, Night, sentence
+from skew_checks.formats.cause_help import HELP
+from skew_checks.formats.history import Course, History, Night, sentence
+from skew_checks.formats.wording import OUTCOME_STATUS, OUTCOME_WORDS, clipped, instant, percent
 from skew_checks.page.heat import colour, whole_percent
 from skew_checks.page.markup import Child, Html, breakable, tag
 from skew_checks.page.page import document
 from skew_checks.page.signs import cell, pill, row_head, scrolling, section, table, text_cell
-from skew_checks.result import Defect
-from skew_checks.result_parts import Outcome, Status
-from skew_checks.wording import OUTCOME_STATUS, OUTCOME_WORDS, clipped, instant, percent
+from skew_checks.result.parts import Outcome, Status
+from skew_checks.result.report import Defect
 
 NO_BREAK = "\u2011"
 """A hyphen that keeps a date on one line."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from skew_checks.formats.wording import clipped, in_utc, percent
 from skew_checks.page.markup import Html, breakable
 from skew_checks.page.scale import Scale
 from skew_checks.page.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, drawing, path, plot, rect
-from skew_checks.result_population import Hourly
-from skew_checks.wording import clipped, in_utc, percent
+from skew_checks.result.population import Hourly
 
 LINES = ("mismatch", "default", "null")
 HOUR = 3600.0

@@ -8,6 +8,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from skew_checks.formats.wording import BY_SEVERITY, OUTCOME_WORDS, clipped, in_utc
 from skew_checks.page.cause_bars import causes, ranking
 from skew_checks.page.defects import defects
 from skew_checks.page.drift import distributions, drift, drifted
@@ -21,8 +22,7 @@ from skew_checks.page.parity_plot import parity_plot
 from skew_checks.page.signs import more, section
 from skew_checks.page.svg import legend, line, rect
 from skew_checks.page.tables import features, manifest
-from skew_checks.result import SkewReport
-from skew_checks.wording import BY_SEVERITY, OUTCOME_WORDS, clipped, in_utc
+from skew_checks.result.report import SkewReport
 
 HERE = Path(__file__).resolve().parent
 ICON = "data:,"

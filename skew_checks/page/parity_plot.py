@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+from skew_checks.formats.wording import clipped, number
 from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.scale import Scale, over
 from skew_checks.page.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, drawing, line, plot
-from skew_checks.result_population import Parity
-from skew_checks.wording import clipped, number
+from skew_checks.result.population import Parity
 
 WIDE_RANGE = 500.0
 """Where the largest value is so many times the smallest, axes are logarithmic."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from skew_checks.formats.wording import percent
 from skew_checks.page.markup import Child, Html, breakable, tag
 from skew_checks.page.scale import Scale
 from skew_checks.page.svg import drawing, line, rect
-from skew_checks.result_parts import Rate, Status
-from skew_checks.wording import percent
+from skew_checks.result.parts import Rate, Status
 
 SHAPES = {
     Status.FAIL: "M2 0L5 3L8 0L10 2L7 5L10 8L8 10L5 7L2 10L0 8L3 5L0 2z",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from skew_checks.formats import plain
+from skew_checks.formats.report_json import plain
+from skew_checks.formats.wording import BY_SEVERITY, clipped, instant, percent, window_words
 from skew_checks.page.limits import Limits
 from skew_checks.page.markup import Html, breakable, tag
 from skew_checks.page.signs import cell, more, pill, row_head, section, table, text_cell
-from skew_checks.result import FeatureResult, SkewReport
-from skew_checks.result_parts import Status
-from skew_checks.wording import BY_SEVERITY, clipped, instant, percent, window_words
+from skew_checks.result.parts import Status
+from skew_checks.result.report import FeatureResult, SkewReport
 
 HEADS = [("feature", "name"), ("view", ""), ("compared", ""), ("status", ""), ("differ", "n"), ("of", "n")]
 HEADS += [("counted", ""), ("share", "n"), ("surely over", "n"), ("allowed", "n")]

@@ -1,0 +1,1 @@
+"""The serving log, and the training join for the same requests."""

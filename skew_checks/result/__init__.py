@@ -1,0 +1,1 @@
+"""What a check found: the object that page, formats, history, gates and benchmark share."""
