@@ -20,6 +20,7 @@ from materialization.bench.figures import Figure, at_most
 from ranking_service.online.request import RankRequest
 from skew_checks.bench.run import Step, fresh
 from skew_checks.bench.world import Size, World
+from skew_checks.formats.report_json import loads
 
 CANDIDATES = 100
 SPEED_SIZE = Size(users=2000, items=2000, days=9, served_day=8, dense_days=2, has_weekend=False, rounds=30)
@@ -67,9 +68,15 @@ def _run(world: World, folder: Path, rows: int, step: Step) -> SpeedRun:
             features=len(world.bundle.contract.features),
             seconds=time.perf_counter() - began,
             processor_seconds=used.ru_utime + used.ru_stime,
-            peak_gigabytes=used.ru_maxrss / 2**20,
+            peak_gigabytes=_peak(night.workspace.reports) / 2**30,
             exit_code=code,
         )
+
+
+def _peak(reports: Path) -> int:
+    """Bytes, as the night's report has them."""
+    report = loads(next(reports.glob("skew-*.json")).read_text(encoding="utf-8"))
+    return int(report.manifest["peak memory bytes"])
 
 
 def _requests(world: World, count: int) -> tuple[RankRequest, ...]:
