@@ -22,7 +22,7 @@ from ranking_service.online.fetched import DegradedView, EntityRows, Fetched, Or
 from ranking_service.online.ranker import Ranking
 from ranking_service.online.request import RankRequest
 from ranking_service.serving_log.tables import LoggedRanking
-from skew_checks import served
+from skew_checks.replay import served
 from skew_checks.result.parts import Window
 
 ITEMS = ("item 0", "item 1", "item 2", "item 3")

@@ -23,7 +23,7 @@ from ranking_service.bundle import Bundle
 from ranking_service.contract import Contract, Field
 from ranking_service.models.registry import Registry
 from ranking_service.online.request import RankRequest
-from skew_checks import report_files
+from skew_checks.formats import report_files
 from skew_checks.result.cause import Cause
 from skew_checks.result.parts import Outcome, Rate, Status, Unit, Volume, Window
 from skew_checks.result.report import Defect, SkewReport

@@ -29,7 +29,7 @@ from ranking_service.serving_log.tables import (
 )
 from ranking_service.serving_log.writer import ServingLog
 from ranking_service.settings_sections import LogSettings
-from skew_checks import served
+from skew_checks.replay import served
 from skew_checks.result.parts import Window
 
 
