@@ -167,10 +167,12 @@ def test_a_request_that_cannot_be_answered_in_time_is_refused_at_once() -> None:
         visitors = Visitors(of(1))
         visitors.admission.pace.took(1.0, 1)
         await visitors.visit("a")
-        await visitors.visit("b", deadline=soon(3.5))  # its turn comes in 2 s, which leaves it less than half
+        await visitors.visit(
+            "b", deadline=soon(2.5)
+        )  # its turn comes in 2 s, which leaves it less than a quarter
         assert visitors.tasks["b"].done()
         assert await visitors.outcome("b") == "refused"
-        await visitors.visit("c", deadline=soon(4.5))
+        await visitors.visit("c", deadline=soon(3.5))
         assert not visitors.tasks["c"].done()
 
     run(story)
