@@ -25,6 +25,7 @@ from ranking_service.contract import Field, ViewPlan
 from ranking_service.serving_log.counts import WriterRecord, writer_records
 from ranking_service.serving_log.crashes import crashed_writers
 from ranking_service.serving_log.places import closed_segments
+from ranking_service.serving_log.tables import new_served_id
 from ranking_service.serving_log.writer import ServingLog, is_sampled
 from ranking_service.settings_sections import LogSettings
 
@@ -104,7 +105,12 @@ def test_a_full_queue_drops_and_counts_without_waiting(folder: Path) -> None:
 def test_every_request_offered_by_many_threads_is_written_or_counted(folder: Path) -> None:
     log = ServingLog.start(folder, LogSettings(queue_requests=20, batch_candidates=8, segment_bytes=1))
     one = ranked()
-    threads = [threading.Thread(target=lambda: [log.offer(one) for _ in range(200)]) for _ in range(4)]
+
+    def offer_many() -> None:
+        for _ in range(200):
+            log.offer(replace(one, served_id=new_served_id()))
+
+    threads = [threading.Thread(target=offer_many) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
