@@ -18,6 +18,7 @@ from skew_checks.extras import Extras, drift_watch, drift_with_effects, with_eff
 from skew_checks.judging.accumulate import Judging
 from skew_checks.judging.comparing import Judge
 from skew_checks.judging.judged import Judged, judged
+from skew_checks.judging.rates import rate_of
 from skew_checks.judging.subjects import subjects_of
 from skew_checks.manifest import Stages, manifest
 from skew_checks.replay.join import declared_differences, judging_contract
@@ -29,6 +30,9 @@ from skew_checks.result.population import Drift
 from skew_checks.result.report import Defect, FeatureResult, SkewReport
 from skew_checks.thresholds import Thresholds
 from skew_checks.verdicts import by_harm, outcome_of, sentence_of
+
+FEW = 0.01
+"""A share of wrong requests that a check should hardly miss; whether it may is told (Clopper and Pearson, 99.9 %)."""
 
 
 def check(
@@ -139,7 +143,7 @@ def _report(
         freshness=tuple(each for one in found for each in one.freshness),
         hourly=tuple(each for one in found for each in one.hourly),
         parity=tuple(each for one in found for each in one.parity),
-        notes=tuple(_notes(log, found)),
+        notes=tuple(_notes(log, found, volume)),
         manifest=manifest(thresholds, volume, log, stages),
     )
 
@@ -178,7 +182,11 @@ def _together(features: Iterable[FeatureResult]) -> Iterator[FeatureResult]:
     yield from worst.values()
 
 
-def _notes(log: Log, found: list[Judged]) -> Iterator[str]:
+def _notes(log: Log, found: list[Judged], volume: Volume) -> Iterator[str]:
+    unseen = rate_of(0, volume.requests, budget=0.0).upper
+    if volume.requests and unseen > FEW:
+        few = f"{volume.requests:,} requests are few"
+        yield f"{few}: what is wrong in up to {unseen:.0%} of requests may not be among them"
     for one in found:
         judge = one.judging.judge
         yield from declared_differences(judge.bundle, judge.contract)

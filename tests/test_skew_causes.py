@@ -233,6 +233,7 @@ class _Rows:
 @dataclass(frozen=True)
 class _Facts:
     target_seconds: float = 5_400.0
+    cadence_seconds: float = 6 * 3_600.0
 
 
 @dataclass(frozen=True)

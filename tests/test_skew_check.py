@@ -73,6 +73,8 @@ from skew_checks.thresholds import Thresholds
 HOUR = 3600.0
 COUNT, CANDIDATE_COUNT = 32, 61
 ALL = Window()
+FEW = "32 requests are few: what is wrong in up to 19% of requests may not be among them"
+"""1 - 0.001 ** (1 / 32)"""
 PLAIN = Extras(effect=False, drift=False)
 Named = set[tuple[str, bool]]
 
@@ -293,7 +295,7 @@ def with_swapped(contract: Contract, left: str, right: str) -> Contract:
 
 def test_a_healthy_service_is_clean(world: World) -> None:
     report = check(world.workspace, ALL, extras=PLAIN)
-    assert (report.outcome, report.defects, report.notes) == (Outcome.OK, (), ())
+    assert (report.outcome, report.defects, report.notes) == (Outcome.OK, (), (FEW,))
     assert (report.volume.requests, report.volume.rows) == (COUNT, COUNT * CANDIDATE_COUNT)
     assert report.volume.values > 300_000
     assert not any(each.rate.bad for each in report.features)
@@ -417,7 +419,7 @@ def test_a_view_of_another_sql_is_a_note_where_every_value_agrees(world: World, 
     trained = with_fingerprint(world.bundle.contract, "user_totals")
     report = check(served_by_another(world, tmp_path, trained), ALL, extras=PLAIN)
     assert (report.outcome, report.defects) == (Outcome.OK, ())
-    assert report.notes == ("declaration or SQL changed since bundle other was trained: user_totals",)
+    assert report.notes == (FEW, "declaration or SQL changed since bundle other was trained: user_totals")
 
 
 def test_two_swapped_columns_of_the_plan_are_named(world: World, tmp_path: Path) -> None:
@@ -523,6 +525,11 @@ def test_too_few_rows_are_not_called_clean(world: World) -> None:
     report = check(world.workspace, ALL, thresholds=Thresholds(min_rows=10_000), extras=PLAIN)
     assert report.outcome is Outcome.NOT_ENOUGH
     assert report.exit_code == 3
+
+
+def test_a_night_of_few_requests_says_how_much_it_may_have_missed(world: World) -> None:
+    report = check(world.workspace, Window(sample=3), extras=PLAIN)
+    assert "3 requests are few: what is wrong in up to 90% of requests may not be among them" in report.notes
 
 
 def test_an_absent_log_is_too_little(world: World, tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def _of_event_times(case: Case) -> Seen | None:
     """The served row has an event time that no offline row has, hours from the right one."""
     step = case.own - case.newest
     strange = ~np.isnan(step) & ~case.view_rows.has_stored[case.rows]
-    cadence = 4 * case.evidence.judge.facts[case.subject.view].target_seconds
+    cadence = case.evidence.judge.facts[case.subject.view].cadence_seconds
     shifted = _shifted(step, strange, exact=CLOSE)
-    if shifted is None or shifted[1] % cadence == 0:
+    if shifted is None or (cadence and shifted[1] % cadence == 0):
         return None
     mask, by = shifted
     return Seen(

@@ -35,7 +35,15 @@ def duplicates(log: Log, repeated: int, rows: int, thresholds: Thresholds) -> It
     rate = rate_of(count, rows + log.requests + count, budget=thresholds.budget)
     told = f"{count:,} rows repeat another one and were left out"
     yield Found(
-        _defect(Cause.DUPLICATE_LOG_ROWS, LOG_VIEW, ("served_id",), rate, _bundles(log), facts=(told,))
+        _defect(
+            Cause.DUPLICATE_LOG_ROWS,
+            LOG_VIEW,
+            ("served_id",),
+            rate,
+            _bundles(log),
+            facts=(told,),
+            unit=Unit.LOG_ROWS,
+        )
     )
 
 
@@ -150,6 +158,7 @@ def _defect(
     codes: Mapping[str, Codes] | None = None,
     bad: Mapping[str, np.ndarray] | None = None,
     status: Status | None = None,
+    unit: Unit = Unit.REQUESTS,
 ) -> Defect:
     return Defect(
         status=status or status_of(rate),
@@ -158,7 +167,7 @@ def _defect(
         view=view,
         features=features,
         bundle=bundle,
-        unit=Unit.REQUESTS,
+        unit=unit,
         rate=rate,
         causes=(Share(cause.value, rate.bad, rate.bad),),
         since=instant(times[0]),

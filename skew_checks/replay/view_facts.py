@@ -25,6 +25,8 @@ class ViewFacts:
     """Largest share of wrong units that the view declares to be allowed; None where it declares none."""
     target_seconds: float
     """How late after its event time a row may become readable."""
+    cadence_seconds: float
+    """From one row of a key to the next; 0 where the view declares none."""
     watermarks: npt.NDArray[np.float64]
     """Unix seconds, ascending: up to where each materialization went."""
     applied_at: float
@@ -49,6 +51,7 @@ def _facts(view: FeatureView) -> ViewFacts:
     return ViewFacts(
         budget=_budget(view.name, tags[BUDGET_TAG]) if BUDGET_TAG in tags else None,
         target_seconds=_target(tags),
+        cadence_seconds=_cadence(tags),
         watermarks=np.array(ends, np.float64),
         applied_at=_seconds(applied) if applied is not None else np.nan,
     )
@@ -62,8 +65,11 @@ def _seconds(instant: datetime) -> float:
 def _target(tags: dict[str, str]) -> float:
     if FRESHNESS_TAG in tags:
         return parse_interval(tags[FRESHNESS_TAG]).total_seconds()
-    cadence = parse_interval(tags.get(CADENCE_TAG, "0h")).total_seconds()
-    return max(cadence / 4, LEAST_TARGET)
+    return max(_cadence(tags) / 4, LEAST_TARGET)
+
+
+def _cadence(tags: dict[str, str]) -> float:
+    return parse_interval(tags.get(CADENCE_TAG, "0h")).total_seconds()
 
 
 def _budget(view: str, text: str) -> float:

@@ -38,6 +38,8 @@ class Unit(StrEnum):
     """Different (item, event time of its row)."""
     PAIR_ROWS = "pair rows"
     """Different (user, item, event time of its row)."""
+    LOG_ROWS = "log rows"
+    """Rows of the serving log itself, of requests and candidates."""
 
 
 @dataclass(frozen=True)
