@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from skew_checks.bench.judged import Judged
     from skew_checks.bench.others import OtherNight
     from skew_checks.bench.result import SkewBench
-    from skew_checks.bench.run import Plan
+    from skew_checks.bench.run import Plan, Step
     from skew_checks.bench.speed import SpeedRun
+    from skew_checks.bench.world import World
 
 NIGHTS, QUICK_NIGHTS = 100, 3
 QUICK_SHARES = (0.05, 1.0)
@@ -65,6 +68,13 @@ class Numbers(click.ParamType[tuple[float, ...]]):
     help="A Python that has Evidently; without one, Evidently is not asked.",
 )
 @click.option("--speed", type=Numbers(), help="Instead: the job on so many rows, such as 100e3,300e3,1e6.")
+@click.option("--own", is_flag=True, help="On the workspace's own events in place of simulated ones.")
+@click.option(
+    "--drawn",
+    type=click.IntRange(0),
+    default=0,
+    help="Seed each defect in so many other views and features, drawn, in the stead of its usual place.",
+)
 @click.option("--quick", is_flag=True, help="A small world, two shares, three nights: a first look.")
 @click.option("--gate", is_flag=True, help="Exit code 1 when a figure does not reach its bar.")
 @click.option(
@@ -77,6 +87,8 @@ def bench_skew(
     others: bool,
     evidently: Path | None,
     speed: tuple[float, ...] | None,
+    own: bool,
+    drawn: int,
     quick: bool,
     gate: bool,
     json_path: Path | None,
@@ -94,6 +106,10 @@ def bench_skew(
     views       the first fail is on a right view
     silence     controls and A/A nights that fail
 
+    --own does the same with the workspace's events, built aside: what would be found in your service, with your data?
+    --drawn 3 leaves the places that rules were written with: each defect comes up in three others. Other tools are not
+    asked then.
+
     Other tools are asked about the same nights: TFDV's documented statistics, and Evidently itself. The whole takes
     about an hour on two cores, most of it Evidently; --quick a few minutes. docs/skew-bench.md lists what is seeded.
     """
@@ -101,7 +117,11 @@ def bench_skew(
 
     from marquee.terminal import console
 
-    result = _speed(speed) if speed else _nights(_plan(only, shares, nights, quick), others, evidently, quick)
+    if own and speed:
+        raise click.UsageError("--speed makes its own requests: leave out --own")
+    plan = replace(_plan(only, shares, nights, quick), drawn=drawn)
+    asks = others and not drawn
+    result = _speed(speed) if speed else _nights(plan, asks, evidently, own=own, quick=quick)
     if result.nights:
         console.print(_table(result.nights))
     if result.others:
@@ -124,7 +144,7 @@ def _plan(
     return chosen(only, everything)
 
 
-def _nights(plan: Plan, others: bool, evidently: Path | None, quick: bool) -> SkewBench:
+def _nights(plan: Plan, others: bool, evidently: Path | None, *, own: bool, quick: bool) -> SkewBench:
     import tempfile
 
     from marquee.terminal import console
@@ -132,24 +152,36 @@ def _nights(plan: Plan, others: bool, evidently: Path | None, quick: bool) -> Sk
     from materialization.progress import spoken
     from skew_checks.bench.result import SkewBench
     from skew_checks.bench.whole import measure
-    from skew_checks.bench.world import QUICK, Size, made_world
 
-    size = QUICK if quick else Size()
     shares = (QUICK_OTHERS if quick else OTHER_SHARES) if others else ()
-    with tempfile.TemporaryDirectory(prefix="marquee-bench-") as folder, spoken(console) as step:
-        step(f"simulating {size.days} days of {size.users} users, training, materializing")
-        with made_world(Path(folder) / "world", size) as world:
-            judged, asked = measure(
-                world, Path(folder), plan, other_shares=shares, evidently=evidently, step=step
-            )
-            features = len(world.bundle.contract.features)
-            setting = {**machine(), "requests": len(world.requests), "features": features}
+    with (
+        tempfile.TemporaryDirectory(prefix="marquee-bench-") as folder,
+        spoken(console) as step,
+        _world(Path(folder) / "world", own, quick, step) as world,
+    ):
+        judged, asked = measure(
+            world, Path(folder), plan, other_shares=shares, evidently=evidently, step=step
+        )
+        features = len(world.bundle.contract.features)
+        setting = {**machine(), "requests": len(world.requests), "features": features}
     notes = (
         ()
         if evidently or not others
         else ("Evidently was not asked: --evidently names no Python that has it",)
     )
     return SkewBench(setting, tuple(judged), tuple(asked), notes=notes)
+
+
+def _world(folder: Path, own: bool, quick: bool, step: Step) -> AbstractContextManager[World]:
+    from feature_repo.workspace import Workspace
+    from skew_checks.bench.world import QUICK, Size, made_world, own_world
+
+    if own:
+        step("building the workspace's events aside, training, materializing")
+        return own_world(folder, Workspace.from_environment().events)
+    size = QUICK if quick else Size()
+    step(f"simulating {size.days} days of {size.users} users, training, materializing")
+    return made_world(folder, size)
 
 
 def _speed(sizes: Sequence[float]) -> SkewBench:

@@ -104,7 +104,7 @@ def state(tonight: Night) -> dict[str, Any]:
     files = sorted(tonight.world.workspace.features.glob("*/*/*.parquet"))
     return {
         REDIS: [tonight.rows.everything(step) for step in range(len(tonight.world.instants))],
-        PARTITIONS: {path: path.read_bytes() for path in files},
+        PARTITIONS: {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files},
         ARRIVALS: list(tonight.arrivals),
         SERVERS: list(tonight.servers),
         AFTER: list(tonight.after),

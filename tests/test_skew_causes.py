@@ -273,6 +273,17 @@ def test_an_exchange_of_texts_is_seen_and_one_of_constants_is_not() -> None:
     assert of_columns.swapped_columns(_siblings("left", {"right": (one, other)}, other, one)) is None
 
 
+def test_an_exchange_with_a_constant_is_seen_from_both_sides_and_is_no_default() -> None:
+    """A count whose row got the zeros of another one, which got the count."""
+    count, zeros = numbers(3, 5, 8, 2), numbers(0, 0, 0, 0)
+    emptied = _siblings("views", {"remembered": (count, zeros)}, zeros, count)
+    filled = _siblings("remembered", {"views": (zeros, count)}, count, zeros)
+    assert mask(of_columns.swapped_columns(emptied)) == [True] * 4
+    assert mask(of_columns.swapped_columns(filled)) == [True] * 4
+    order = [cause for cause, _ in RULES]
+    assert order.index(Cause.SWAPPED_COLUMNS) < order.index(Cause.DEFAULT_FILL)
+
+
 def test_missing_values_do_not_count_as_different() -> None:
     assert different(numbers(1, NAN, NAN, 1)) == 1
     assert different(np.array(["a", None, "b"], object)) == 2

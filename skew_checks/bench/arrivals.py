@@ -71,6 +71,25 @@ def _request(rows: dict[str, list[object]], first: int, end: int) -> RankRequest
     )
 
 
+def slates_of(
+    requests: Sequence[RankRequest], *, count: int, candidates: int, seed: int = 0
+) -> tuple[RankRequest, ...]:
+    """At most `count` of the requests in time order, filled up to so many candidates with those of other requests.
+
+    Nothing is added where no other items were shown.
+    """
+    random = np.random.default_rng(seed)
+    shown = np.array([item for request in requests for item in request.candidate_ids])
+    chosen = np.sort(random.choice(len(requests), min(count, len(requests)), replace=False))
+    made = []
+    for number in chosen.tolist():
+        own = requests[number].candidate_ids
+        others = random.choice(shown, 4 * candidates).tolist()
+        slate = tuple(dict.fromkeys((*own, *others)))[: max(candidates, len(own))]
+        made.append(replace(requests[number], candidate_ids=slate))
+    return tuple(made)
+
+
 def again(
     requests: Sequence[RankRequest], count: int, *, day: datetime, random: np.random.Generator
 ) -> tuple[RankRequest, ...]:

@@ -98,8 +98,12 @@ def rounding_of_the_last_bit(night: Night) -> None:
 
 
 def population_shift(night: Night) -> None:
-    """Only televisions ask, and mostly the users of one language."""
+    """Only televisions ask, or only the rarest surface where no device is known."""
     requests = [request for request in night.world.requests if request.device == "tv"]
+    if not requests:
+        surfaces = [request.surface or "" for request in night.world.requests]
+        rarest = min(sorted({*surfaces}), key=surfaces.count)
+        requests = [request for request in night.world.requests if (request.surface or "") == rarest]
     night.ask(again(requests, len(night.world.requests), day=night.world.day, random=night.random))
 
 

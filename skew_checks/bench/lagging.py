@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -23,12 +23,14 @@ ITEM_TARGET, USER_TARGET = timedelta(minutes=90), timedelta(hours=6)
 KNOWN_LATE = timedelta(hours=2)
 CORRECTED = timedelta(minutes=30)
 OLD_VERSION = 1
+CORRECTIONS = {"user_exposures": 0.5, "user_long_views": 0.5, "user_click_rate": 0.8}
 
 
-def stale_view(night: Night, share: float) -> Touched:
-    """Some items' rows are those of the run before."""
-    view = night.view("item_popularity")
-    return change_rows(night, view.name, share, _one_before(night, view), late_by=ITEM_TARGET)
+def stale_view(night: Night, share: float, *, view: str = "item_popularity") -> Touched:
+    """Some rows are those of the run before."""
+    plan = night.view(view)
+    target = USER_TARGET if "user_id" in plan.join_keys else ITEM_TARGET
+    return change_rows(night, view, share, _one_before(night, plan), late_by=target)
 
 
 def half_materialization(night: Night, share: float) -> Touched:
@@ -51,9 +53,9 @@ def half_materialization(night: Night, share: float) -> Touched:
     return Touched(units, len(night.arrivals))
 
 
-def late_data(night: Night, share: float) -> Touched:
+def late_data(night: Night, share: float, *, item_view: str = "item_author") -> Touched:
     """Some items' rows became known two hours after their instant, when the run had long been through."""
-    view = night.view("item_author")
+    view = night.view(item_view)
     changed = altered(night, view, _one_before(night, view))
     choice = choose(night, view, share, _wrong(view, changed), late_by=KNOWN_LATE)
     for step, entities in choice.entities.items():
@@ -65,12 +67,14 @@ def late_data(night: Night, share: float) -> Touched:
     return choice.touched
 
 
-def correction(night: Night, share: float) -> Touched:
+def correction(
+    night: Night, share: float, *, user_view: str = "user_totals", factors: Mapping[str, float] = CORRECTIONS
+) -> Touched:
     """Rows were corrected half an hour after their instant under the same event time; Redis has them as they were."""
-    view = night.view("user_totals")
+    view = night.view(user_view)
 
     def too_few(table: pa.Table, _step: int) -> pa.Table:
-        return scaled(table, {"user_exposures": 0.5, "user_long_views": 0.5, "user_click_rate": 0.8})
+        return scaled(table, factors)
 
     changed = _today(night, altered(night, view, too_few))
     choice = choose(night, view, share, _wrong(view, changed), late_by=CORRECTED)
@@ -85,28 +89,34 @@ def correction(night: Night, share: float) -> Touched:
     return choice.touched
 
 
-def eviction(night: Night, share: float) -> Touched:
-    """Redis evicted some items' rows."""
-    return _moved(night, "item_genre", share, lambda _places: None)
+def eviction(night: Night, share: float, *, view: str = "item_genre") -> Touched:
+    """Redis evicted some rows."""
+    return _moved(night, view, share, lambda _places: None)
 
 
-def key_serialization(night: Night, share: float) -> Touched:
-    """Some users' rows were written under the keys of another version of the view."""
-    keys = night.rows.view_keys(night.view("user_profile"))
+def key_serialization(night: Night, share: float, *, view: str = "user_profile") -> Touched:
+    """Some rows were written under the keys of another version of the view."""
+    keys = night.rows.view_keys(night.view(view))
     versioned = ViewKeys(keys.project, keys.view, keys.join_keys, version=OLD_VERSION)
-    return _moved(
-        night, "user_profile", share, lambda place: versioned.prefix + place[1].removeprefix(keys.prefix)
-    )
+    return _moved(night, view, share, lambda place: versioned.prefix + place[1].removeprefix(keys.prefix))
 
 
 def key_padding(night: Night, share: float) -> Touched:
-    """Some callers send the user's id without its zeros: `u12` for `u000012`."""
+    """Some callers send the user's id without its zeros, `u12` for `u000012`; or with some, where it has none."""
     chosen = night.some(share)
     for number in chosen:
         arrival = night.arrivals[number]
-        bare = "u" + (arrival.request.user_id.removeprefix("u").lstrip("0") or "0")
-        night.arrivals[number] = replace(arrival, request=replace(arrival.request, user_id=bare))
+        padded = otherwise_padded(arrival.request.user_id)
+        night.arrivals[number] = replace(arrival, request=replace(arrival.request, user_id=padded))
     return Touched(len(chosen), len(night.arrivals))
+
+
+def otherwise_padded(user_id: str) -> str:
+    """The id with its number's zeros removed, or two more of them."""
+    number = user_id.lstrip("u")
+    prefix = user_id.removesuffix(number)
+    bare = number.lstrip("0") or "0"
+    return prefix + (bare if bare != number else f"00{number}")
 
 
 def _moved(night: Night, view_name: str, share: float, target: Callable[[Place], bytes | None]) -> Touched:
@@ -155,7 +165,7 @@ def _wrong(view: ViewPlan, changed: Altered) -> dict[int, set[Entity]]:
     }
 
 
-def scaled(table: pa.Table, factors: dict[str, float]) -> pa.Table:
+def scaled(table: pa.Table, factors: Mapping[str, float]) -> pa.Table:
     """These numbers times their factors."""
     for name, factor in factors.items():
         field = table.schema.field(name)

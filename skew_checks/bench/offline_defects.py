@@ -25,9 +25,9 @@ from skew_checks.bench.serving import Server
 LOOSE_DAYS, DAY = 30.0, timedelta(days=1)
 
 
-def offline_leakage(night: Night, share: float) -> Touched:
+def offline_leakage(night: Night, share: float, *, item_view: str = "item_popularity") -> Touched:
     """The offline rows were computed with six hours of the future in them; Redis has the right ones."""
-    view = night.view("item_popularity")
+    view = night.view(item_view)
     leaking: dict[int, pa.Table] = {}
     possible: dict[int, set[Entity]] = {}
     for step, read in night.entities(view).items():
@@ -51,9 +51,9 @@ def offline_leakage(night: Night, share: float) -> Touched:
     return choice.touched
 
 
-def ttl_too_loose(night: Night, share: float) -> Touched:
+def ttl_too_loose(night: Night, share: float, *, item_view: str = "item_surfaces") -> Touched:
     """Some items have had no new row for more than the ttl; the server's plan uses their old ones."""
-    view = night.view("item_surfaces")
+    view = night.view(item_view)
     old = night.partitions.at(view, night.world.day - DAY)
     known = set(keys_in(old, view))
     read = night.entities(view)
@@ -73,9 +73,9 @@ def ttl_too_loose(night: Night, share: float) -> Touched:
     return Touched(count, total)
 
 
-def ttl_too_strict(night: Night, share: float) -> Touched:
+def ttl_too_strict(night: Night, share: float, *, item_view: str = "item_genre") -> Touched:
     """The server's plan lets rows expire after so few hours that the share of requests finds them expired."""
-    view = night.view("item_genre")
+    view = night.view(item_view)
     ages = [
         arrival.request.request_timestamp - night.world.instants[arrival.step].timestamp()
         for arrival in night.arrivals

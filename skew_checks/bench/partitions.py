@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,10 +23,11 @@ TIMES = (EVENT_TIMESTAMP, CREATED_TIMESTAMP)
 
 @dataclass
 class Partitions:
-    """Every file that is rewritten is remembered with its bytes."""
+    """Every file that is rewritten is remembered with its bytes and the time it was written at."""
 
     world: World
     before: dict[Path, bytes] = field(default_factory=dict)
+    _written: dict[Path, int] = field(default_factory=dict)
     _read: dict[Path, pa.Table] = field(default_factory=dict)
 
     def instants(self, view: ViewPlan) -> dict[datetime, Path]:
@@ -44,13 +46,16 @@ class Partitions:
 
     def rewrite(self, path: Path, table: pa.Table) -> None:
         """For this night."""
-        self.before.setdefault(path, path.read_bytes())
+        if path not in self.before:
+            self.before[path] = path.read_bytes()
+            self._written[path] = path.stat().st_mtime_ns
         pq.write_table(table, path, compression="zstd")
 
     def restore(self) -> None:
         """Put everything back."""
         for path, content in self.before.items():
             path.write_bytes(content)
+            os.utime(path, ns=(self._written[path], self._written[path]))
         self.before.clear()
 
     def _table(self, path: Path) -> pa.Table:

@@ -7,13 +7,17 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
+
+import numpy as np
 
 from skew_checks.bench.catalogue import DEFECTS
 from skew_checks.bench.controls import CONTROLS
 from skew_checks.bench.defect import Control, Defect
+from skew_checks.bench.elsewhere import elsewhere
 from skew_checks.bench.judged import A_A, Judged, judged, judged_control
 from skew_checks.bench.night import Night, night
 from skew_checks.bench.world import World
@@ -27,6 +31,8 @@ WHOLE = Extras(effect=False)
 """Whatever may fail."""
 COMPARED = Extras(effect=False, drift=False)
 """A seeded defect must be found in the values; drift beside it would be a consequence."""
+DRAWS = 10
+"""Tried for a place in which the defect changes anything."""
 DAY, MORNING = timedelta(days=1), timedelta(hours=3)
 Step = Callable[[str], None]
 Look = Callable[[str, Night], None]
@@ -46,16 +52,17 @@ class Plan:
     shares: tuple[float, ...] = SHARES
     nights: int = 100
     """A/A nights."""
+    drawn: int = 0
+    """So many drawn places of every defect that has a place, in the stead of its own; 0 is its own."""
 
 
 def run(
     world: World, folder: Path, plan: Plan, *, step: Step = lambda _sentence: None, look: Look = nothing
 ) -> Iterator[Judged]:
     """Every night of the plan, one after the other, each as soon as it is judged."""
-    for defect in plan.defects:
-        for share in plan.shares if defect.has_share else (1.0,):
-            step(f"{defect.name} at {share:.1%}")
-            yield run_defect(world, folder, defect, share, look=look)
+    yield from (
+        _elsewhere(world, folder, plan, step) if plan.drawn else _usual(world, folder, plan, step, look)
+    )
     for control in plan.controls:
         if control.name != A_A and not (control.needs_weekend and not world.weekend):
             step(f"control {control.name}")
@@ -63,6 +70,37 @@ def run(
     for number in range(plan.nights):
         step(f"A/A night {number + 1} of {plan.nights}")
         yield run_a_a(world, folder, number, look=look)
+
+
+def _usual(world: World, folder: Path, plan: Plan, step: Step, look: Look) -> Iterator[Judged]:
+    for defect in plan.defects:
+        for share in plan.shares if defect.has_share else (1.0,):
+            step(f"{defect.name} at {share:.1%}")
+            yield run_defect(world, folder, defect, share, look=look)
+
+
+def _elsewhere(world: World, folder: Path, plan: Plan, step: Step) -> Iterator[Judged]:
+    for number in range(plan.drawn):
+        for defect, share in product(plan.defects, plan.shares):
+            step(f"{defect.name} at {share:.1%}, drawn place {number + 1} of {plan.drawn}")
+            found = run_elsewhere(world, folder, defect, share, number)
+            if found is not None:
+                yield found
+
+
+def run_elsewhere(world: World, folder: Path, defect: Defect, share: float, number: int) -> Judged | None:
+    """One night with the defect in a place drawn by that number; None where no draw changes a value."""
+    random = np.random.default_rng([number, seed_of(defect.name, share)])
+    for _ in range(DRAWS):
+        drawn = elsewhere(defect, world.bundle.contract, random)
+        if drawn is None:
+            return None
+        with fresh(world, folder, seed=seed_of(drawn.name, share)) as tonight:
+            touched = drawn.inject(tonight, share)
+            if touched.units:
+                tonight.serve()
+                return judged(drawn, share, touched, *timed_check(tonight, COMPARED))
+    return None
 
 
 def run_defect(world: World, folder: Path, defect: Defect, share: float, *, look: Look = nothing) -> Judged:
@@ -81,7 +119,7 @@ def run_control(world: World, folder: Path, control: Control, *, look: Look = no
         control.arrange(tonight)
         tonight.serve()
         look(control.name, tonight)
-        return judged_control(control, *timed_check(tonight))
+        return judged_control(_in(world, control), *timed_check(tonight))
 
 
 def run_a_a(world: World, folder: Path, number: int, *, look: Look = nothing) -> Judged:
@@ -91,7 +129,12 @@ def run_a_a(world: World, folder: Path, number: int, *, look: Look = nothing) ->
         control.arrange(tonight)
         tonight.serve()
         look(f"{A_A}-{number}", tonight)
-        return judged_control(control, *timed_check(tonight))
+        return judged_control(_in(world, control), *timed_check(tonight))
+
+
+def _in(world: World, control: Control) -> Control:
+    """A population that changes by itself may be told to."""
+    return replace(control, may_drift=control.may_drift or world.may_drift)
 
 
 @contextmanager
@@ -122,9 +165,9 @@ def chosen(names: Sequence[str] | None, plan: Plan) -> Plan:
     """The plan's defects and controls of these names; all when None."""
     if names is None:
         return plan
-    return Plan(
-        tuple(defect for defect in plan.defects if defect.name in names),
-        tuple(control for control in plan.controls if control.name in names),
-        plan.shares,
-        plan.nights if A_A in names else 0,
+    return replace(
+        plan,
+        defects=tuple(defect for defect in plan.defects if defect.name in names),
+        controls=tuple(control for control in plan.controls if control.name in names),
+        nights=plan.nights if A_A in names else 0,
     )

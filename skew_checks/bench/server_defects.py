@@ -18,34 +18,36 @@ from skew_checks.bench.serving import Server
 NEW_TYPE = "hologram"
 
 
-def altered_default(night: Night, share: float) -> Touched:
+def altered_default(night: Night, share: float, *, name: str = "pair_exposures") -> Touched:
     """The server's plan fills another default than the declared one."""
 
     def changed(field: Field) -> Field:
-        return replace(field, default=5.0) if field.name == "pair_exposures" else field
+        return replace(field, default=5.0) if field.name == name else field
 
     contract = night.world.bundle.contract
     views = tuple(replace(view, fields=tuple(map(changed, view.fields))) for view in contract.views)
     return _partly(night, share, replace(contract, views=views))
 
 
-def column_order(night: Night, share: float) -> Touched:
+def column_order(
+    night: Night, share: float, *, names: tuple[str, str] = ("item_click_rate_7d", "user_click_rate_7d")
+) -> Touched:
     """The server's plan has two columns of the model the wrong way round."""
     contract = night.world.bundle.contract
     features = list(contract.features)
-    one, other = (contract.feature_names.index(name) for name in ("item_click_rate_7d", "user_click_rate_7d"))
+    one, other = (contract.feature_names.index(name) for name in names)
     features[one], features[other] = features[other], features[one]
     return _partly(night, share, replace(contract, features=tuple(features)))
 
 
-def dictionary_off_by_one(night: Night, share: float) -> Touched:
+def dictionary_off_by_one(night: Night, share: float, *, name: str = "item_first_genre") -> Touched:
     """The server's dictionary has an entry more in front: every code is one too high."""
     return _partly(
         night,
         share,
         _with_feature(
             night.world.bundle.contract,
-            "item_first_genre",
+            name,
             lambda feature: replace(feature, categories=("unknown", *feature.categories)),
         ),
     )

@@ -1,7 +1,7 @@
-"""The service that defects are seeded into: simulated events, built features, a model, rows in Redis run by run.
+"""The service that defects are seeded into: events, built features, a model, rows in Redis run by run.
 
-Materialization runs every six hours. Each run's rows lie in a Redis database of their own, so that requests of any
-hour can be served from what Redis held at that hour, again and again.
+Events are simulated, or those of a workspace. Materialization runs every six hours. Each run's rows lie in a Redis
+database of their own, so that requests of any hour can be served from what Redis held at that hour, again and again.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+from feature_repo.errors import EventDataError
 from feature_repo.workspace import REDIS_VARIABLE, Workspace
 from materialization import feast_store
 from materialization.events.store import EventStore
 from materialization.feature_build.build import build_features
+from materialization.feature_build.instants import ceiling
 from materialization.private_redis import private_redis
 from materialization.simulator.run import START, simulate
 from ranking_service import bundle as bundles
@@ -24,10 +27,18 @@ from ranking_service.bundle import Bundle
 from ranking_service.online.request import RankRequest
 from ranking_service.training.labelled import Split
 from ranking_service.training.train import Recipe, train
-from skew_checks.bench.arrivals import requests_of
+from skew_checks.bench.arrivals import requests_of, slates_of
 
 DAY, STEP = timedelta(days=1), timedelta(hours=6)
-TRAINED_AT = datetime(2024, 3, 15, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+FRIDAY = 4
+LEAST_DAYS, MOST_DAYS = 6, 11
+"""Of a workspace's events, before the served day."""
+DENSE_DAYS = 2
+QUIET = timedelta(hours=1)
+"""A day is whole although nobody came in its first or last hour."""
+OWN_ROUNDS = 40
+OWN_REQUESTS, OWN_CANDIDATES = 576, 15
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,25 @@ QUICK = Size(users=260, items=160, days=9, served_day=8, dense_days=3, has_weeke
 
 
 @dataclass(frozen=True)
+class Days:
+    """Midnights (UTC)."""
+
+    first: datetime
+    """Features are built from the day after it on."""
+    dense_from: datetime
+    """From here on there are snapshots every six hours, before it at midnight only."""
+    served: datetime
+    """The day whose requests are served begins."""
+    has_weekend: bool
+    """Whether the day after it is a Saturday to be served too."""
+
+    @property
+    def end(self) -> datetime:
+        """Of the last snapshots."""
+        return self.served + (2 if self.has_weekend else 1) * DAY
+
+
+@dataclass(frozen=True)
 class World:
     """Made once; each night is served on it and leaves it as it was."""
 
@@ -68,6 +98,8 @@ class World:
     """Of the served day, in time order."""
     weekend: tuple[RankRequest, ...] = field(default=())
     """Of the Saturday after it; none in a small world."""
+    may_drift: bool = False
+    """Whether its population changes from day to day, as a real one's does."""
 
     def database(self, step: int) -> str:
         """URL of what Redis held after run `step`."""
@@ -80,12 +112,61 @@ def made_world(folder: Path, size: Size) -> Iterator[World]:
     workspace = Workspace(folder)
     store = EventStore(workspace.events)
     simulate(store, users=size.users, items=size.items, days=size.days, seed=size.seed)
-    _build(workspace, size)
+    days = Days(
+        first=START,
+        dense_from=START + (size.days - size.dense_days) * DAY,
+        served=START + size.served_day * DAY,
+        has_weekend=size.has_weekend,
+    )
+    with _prepared(workspace, days, size.rounds) as world:
+        yield world
+
+
+@contextmanager
+def own_world(folder: Path, events: Path) -> Iterator[World]:
+    """The same on the events of a workspace, which stay as they are: a Friday of theirs, if there is one.
+
+    Events that say what one user saw at one instant make short requests; they are filled up with what others saw.
+    Raises MissingInputError without events, EventDataError for those of less than a week.
+    """
+    folder.mkdir(parents=True)
+    workspace = Workspace(folder)
+    workspace.events.symlink_to(events.resolve())
+    source = EventStore(workspace.events).source()
+    first, last = (datetime.fromisoformat(source[name]) for name in ("first_event", "last_event"))
+    with _prepared(workspace, own_days(first, last), OWN_ROUNDS) as world:
+        fill = partial(slates_of, count=OWN_REQUESTS, candidates=OWN_CANDIDATES)
+        yield replace(world, requests=fill(world.requests), weekend=fill(world.weekend), may_drift=True)
+
+
+def own_days(first: datetime, last: datetime) -> Days:
+    """What is served of events between two instants. Raises EventDataError for less than a week."""
+    start, end = ceiling(first - QUIET, DAY), ceiling(last + QUIET, DAY) - DAY
+    whole = (end - start) // DAY
+    if whole < LEAST_DAYS + 1:
+        raise EventDataError(f"{max(whole, 0)} whole days of events are too few; have {LEAST_DAYS + 1}")
+    fridays = [
+        start + number * DAY
+        for number in range(LEAST_DAYS, whole - 1)
+        if (start + number * DAY).weekday() == FRIDAY
+    ]
+    served = fridays[-1] if fridays else end - DAY
+    return Days(
+        first=max(start, served - MOST_DAYS * DAY),
+        dense_from=served - DENSE_DAYS * DAY,
+        served=served,
+        has_weekend=bool(fridays),
+    )
+
+
+@contextmanager
+def _prepared(workspace: Workspace, days: Days, rounds: int) -> Iterator[World]:
+    _build(workspace, days)
     feast_store.apply_definitions(workspace)
-    day = START + size.served_day * DAY
-    split = Split(START + DAY, day - 2 * DAY, day - DAY, day)
-    path = train(workspace, Recipe(rounds=size.rounds, threads=1), split=split, now=TRAINED_AT)
-    steps = 9 if size.has_weekend else 5
+    day = days.served
+    split = Split(days.first + DAY, day - 2 * DAY, day - DAY, day)
+    path = train(workspace, Recipe(rounds=rounds, threads=1), split=split, now=day + HOUR)
+    steps = 9 if days.has_weekend else 5
     instants = tuple(day + (number - 1) * STEP for number in range(steps))
     with private_redis() as server:
         url = server.url.rpartition("/")[0]
@@ -100,7 +181,7 @@ def made_world(folder: Path, size: Size) -> Iterator[World]:
             day,
             instants,
             requests_of(workspace, day),
-            requests_of(workspace, day + DAY) if size.has_weekend else (),
+            requests_of(workspace, day + DAY) if days.has_weekend else (),
         )
 
 
@@ -116,8 +197,7 @@ def materialize(workspace: Workspace, url: str, end: datetime) -> None:
             os.environ[REDIS_VARIABLE] = before
 
 
-def _build(workspace: Workspace, size: Size) -> None:
-    dense_from = START + (size.days - size.dense_days) * DAY
-    if size.dense_days < size.days:
-        build_features(workspace, end=dense_from, every=DAY)
-    build_features(workspace, start=max(dense_from, START + DAY), every=STEP)
+def _build(workspace: Workspace, days: Days) -> None:
+    if days.first + DAY <= days.dense_from:
+        build_features(workspace, start=days.first + DAY, end=days.dense_from, every=DAY)
+    build_features(workspace, start=max(days.dense_from, days.first + DAY), end=days.end, every=STEP)

@@ -15,85 +15,111 @@ from skew_checks.bench.rows_changed import Touched, change_rows
 Floats = npt.NDArray[np.float64]
 HOUR, EIGHT_HOURS = 3600.0, 8 * 3600.0
 MILLI = 1000.0
+SLICED_BY = ("user_country", "user_activity_degree")
 
 
-def default_fill(night: Night, share: float) -> Touched:
+def default_fill(
+    night: Night, share: float, *, view: str = "item_popularity", feature: str = "item_viewers_7d"
+) -> Touched:
     """The writer puts the default 0 where there is a count."""
-    return _each(night, "item_popularity", "item_viewers_7d", share, np.zeros_like)
+    return _each(night, view, feature, share, np.zeros_like)
 
 
-def float16(night: Night, share: float) -> Touched:
+def float16(
+    night: Night, share: float, *, view: str = "item_popularity", feature: str = "item_play_seconds_7d"
+) -> Touched:
     """A number goes through float16 on its way to Redis."""
-    return _each(
-        night,
-        "item_popularity",
-        "item_play_seconds_7d",
-        share,
-        lambda values: values.astype(np.float16).astype(np.float64),
-    )
+    return _each(night, view, feature, share, lambda values: values.astype(np.float16).astype(np.float64))
 
 
-def float32_instant(night: Night, share: float) -> Touched:
+def float32_instant(
+    night: Night, share: float, *, view: str = "item_totals", feature: str = "item_last_shown_at"
+) -> Touched:
     """An instant goes through float32: up to a minute off."""
-    return _each(
-        night,
-        "item_totals",
-        "item_last_shown_at",
-        share,
-        lambda values: values.astype(np.float32).astype(np.float64),
-    )
+    return _each(night, view, feature, share, lambda values: values.astype(np.float32).astype(np.float64))
 
 
-def integer_wrap(night: Night, share: float) -> Touched:
+def integer_wrap(
+    night: Night, share: float, *, view: str = "item_genre", feature: str = "genre_exposures"
+) -> Touched:
     """A count goes through a signed byte."""
-    return _each(night, "item_genre", "genre_exposures", share, lambda values: (values + 128) % 256 - 128)
+    return _each(night, view, feature, share, lambda values: (values + 128) % 256 - 128)
 
 
-def unit(night: Night, share: float) -> Touched:
-    """Seconds become milliseconds."""
-    return _each(night, "item_attributes", "item_duration_seconds", share, lambda values: values * MILLI)
+def unit(
+    night: Night,
+    share: float,
+    *,
+    view: str = "item_attributes",
+    feature: str = "item_duration_seconds",
+    factor: float = MILLI,
+) -> Touched:
+    """Seconds become milliseconds, or another unit."""
+    return _each(night, view, feature, share, lambda values: values * factor)
 
 
-def missing_log(night: Night, share: float) -> Touched:
+def missing_log(
+    night: Night, share: float, *, view: str = "user_totals", feature: str = "user_exposures"
+) -> Touched:
     """One side takes the logarithm of a count, the other does not."""
-    return _each(night, "user_totals", "user_exposures", share, np.log1p)
+    return _each(night, view, feature, share, np.log1p)
 
 
-def time_zone(night: Night, share: float) -> Touched:
-    """An instant is read as local time, eight hours east."""
-    return _each(night, "user_totals", "user_last_seen_at", share, lambda values: values - EIGHT_HOURS)
+def time_zone(
+    night: Night,
+    share: float,
+    *,
+    view: str = "user_totals",
+    feature: str = "user_last_seen_at",
+    seconds: float = EIGHT_HOURS,
+) -> Touched:
+    """An instant is read as local time, eight hours east, or elsewhere."""
+    return _each(night, view, feature, share, lambda values: values - seconds)
 
 
-def window_length(night: Night, share: float) -> Touched:
+def window_length(
+    night: Night,
+    share: float,
+    *,
+    view: str = "user_activity",
+    feature: str = "user_long_views_7d",
+    other: str = "user_long_views_3d",
+) -> Touched:
     """Seven days' long views are those of three days."""
     return change_rows(
         night,
-        "user_activity",
+        view,
         share,
-        lambda table, _step: with_columns(table, {"user_long_views_7d": _array(table, "user_long_views_3d")}),
+        lambda table, _step: with_columns(table, {feature: _array(table, other)}),
     )
 
 
-def swapped_columns(night: Night, share: float) -> Touched:
+def swapped_columns(
+    night: Night,
+    share: float,
+    *,
+    view: str = "item_popularity",
+    one: str = "item_clicks_7d",
+    other: str = "item_long_views_7d",
+) -> Touched:
     """The query of the online rows names two columns the wrong way round."""
-    one, other = "item_clicks_7d", "item_long_views_7d"
     return change_rows(
         night,
-        "item_popularity",
+        view,
         share,
         lambda table, _step: with_columns(table, {one: _array(table, other), other: _array(table, one)}),
     )
 
 
-def hash_collision(night: Night, share: float) -> Touched:
-    """Two items share a hashed key: one has the other's row."""
+def hash_collision(night: Night, share: float, *, view: str = "item_totals") -> Touched:
+    """Two entities share a hashed key: one has the other's row."""
 
     def neighbours(table: pa.Table, _step: int) -> pa.Table:
-        names = [name.name for name in night.view("item_totals").fields]
+        names = [name.name for name in night.view(view).fields]
         moved = np.roll(np.arange(len(table)), 1)
         return with_columns(table, {name: _array(table, name).take(pa.array(moved)) for name in names})
 
-    return change_rows(night, "item_totals", share, neighbours)
+    return change_rows(night, view, share, neighbours)
 
 
 def older_embedding(night: Night, share: float) -> Touched:
@@ -111,35 +137,40 @@ def unnormalized_embedding(night: Night, share: float) -> Touched:
 
 
 def one_slice(night: Night, share: float) -> Touched:
-    """Milliseconds for seconds, for the users of one country only."""
+    """Milliseconds for seconds, for the users of one country only, or of one activity class where none is known."""
     profile = night.view("user_profile")
     profiles = night.partitions.at(profile, night.world.day)
-    countries = dict(zip(keys_in(profiles, profile), profiles["user_country"].to_pylist(), strict=True))
-    asked = [countries.get((arrival.request.user_id,)) for arrival in night.arrivals]
-    most = max({country for country in asked if country}, key=asked.count)
+    column = next(name for name in SLICED_BY if profiles[name].null_count < len(profiles))
+    slices = dict(zip(keys_in(profiles, profile), profiles[column].to_pylist(), strict=True))
+    asked = [slices.get((arrival.request.user_id,)) for arrival in night.arrivals]
+    most = max({known for known in asked if known}, key=asked.count)
     return _each(
         night,
         "user_totals",
         "user_long_view_duration_seconds",
         share,
         lambda values: values * MILLI,
-        only=lambda entity: countries.get(entity) == most,
+        only=lambda entity: slices.get(entity) == most,
     )
 
 
-def clipping(night: Night, share: float) -> Touched:
+def clipping(
+    night: Night, share: float, *, view: str = "item_popularity", feature: str = "item_watched_share_7d"
+) -> Touched:
     """A number is cut off at the top, just so far down that the share of rows is over it."""
-    view, name = night.view("item_popularity"), "item_watched_share_7d"
-    read = night.entities(view)
+    plan = night.view(view)
+    read = night.entities(plan)
     values = [
-        _numbers(rows_of(night.partitions.at(view, night.world.instants[step]), view, set(seen)), name)
+        _numbers(rows_of(night.partitions.at(plan, night.world.instants[step]), plan, set(seen)), feature)
         for step, seen in read.items()
     ]
     pool = np.sort(np.concatenate(values))
     pool = pool[~np.isnan(pool)]
     units = sum(map(len, read.values()))
+    if not len(pool):
+        return Touched(0, units)
     top = pool[max(0, len(pool) - max(1, round(share * units)) - 1)]
-    return _each(night, view.name, name, 1.0, lambda column: np.minimum(column, top))
+    return _each(night, view, feature, 1.0, lambda column: np.minimum(column, top))
 
 
 def _each(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from feature_repo.columns import Ragged, take
+from feature_repo.columns import Column, Ragged, take
 from skew_checks.causes.case import LEAST_DIFFERENT, Case, Seen, different, is_told_by, share_told
 from skew_checks.judging.compare import Mask, differ
 from skew_checks.judging.subjects import Subject
@@ -26,11 +26,16 @@ def window_length(case: Case) -> Seen | None:
 
 
 def swapped_columns(case: Case) -> Seen | None:
-    """Two features of the view have each other's values."""
+    """Two features of the view have each other's values; one of them may be the same everywhere."""
     if case.subject.is_model_column:
         return None
     found = [(one, _holds(case, one) & _crossed(case, one)) for one in _of_view(case)]
-    return _most(case, found, "values are exchanged with those of {}", lambda mask: _is_varied(case, mask))
+    return _most(
+        case,
+        found,
+        "values are exchanged with those of {}",
+        lambda mask: _is_varied(case.right, mask) or _is_varied(case.served, mask),
+    )
 
 
 def other_column(case: Case) -> Seen | None:
@@ -38,12 +43,12 @@ def other_column(case: Case) -> Seen | None:
     if case.subject.is_model_column:
         return None
     found = [(one, _holds(case, one)) for one in _of_view(case)]
-    return _most(case, found, "the value is that of {}", lambda mask: _is_varied(case, mask))
+    return _most(case, found, "the value is that of {}", lambda mask: _is_varied(case.right, mask))
 
 
-def _is_varied(case: Case, mask: Mask) -> bool:
+def _is_varied(values: Column, mask: Mask) -> bool:
     """Any feature may equal another one that is the same everywhere."""
-    return different(take(case.right, np.flatnonzero(mask))) >= LEAST_DIFFERENT
+    return different(take(values, np.flatnonzero(mask))) >= LEAST_DIFFERENT
 
 
 def _of_view(case: Case) -> list[Subject]:

@@ -30,6 +30,7 @@ RULES: tuple[tuple[Cause, Rule], ...] = (
     (Cause.ASSEMBLY, of_assembly.assembly),
     (Cause.CATEGORY_DICTIONARY, of_assembly.category_dictionary),
     (Cause.TRANSFORM_CODE, of_assembly.transform_code),
+    (Cause.SWAPPED_COLUMNS, of_columns.swapped_columns),
     (Cause.DEFAULT_FILL, of_defaults.default_fill),
     (Cause.OTHER_ROW, of_other_rows.other_row),
     (Cause.NEVER_MATERIALIZED, of_rows.never_materialized),
@@ -43,7 +44,6 @@ RULES: tuple[tuple[Cause, Rule], ...] = (
     (Cause.UNIT, of_numbers.unit),
     (Cause.CLIPPING, of_numbers.clipping),
     (Cause.WINDOW_LENGTH, of_columns.window_length),
-    (Cause.SWAPPED_COLUMNS, of_columns.swapped_columns),
     (Cause.EMBEDDING_VERSION, of_vectors.embedding_version),
 )
 LAST_RULES: tuple[tuple[Cause, Rule], ...] = (
