@@ -21,6 +21,7 @@ from marquee.terminal import console
 
 SIMULATION = ("--users", "1200", "--items", "1200", "--days", "9", "--seed", "0")
 RANKED_USERS = 2
+MORE_USERS, MORE_CANDIDATES = 120, 100
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 TERMINATED = 128 + signal.SIGTERM
@@ -92,6 +93,27 @@ def _rankings(workspace: Workspace, address: str) -> None:
             *("rank", "--user", user, "--address", address, "--surface", surface),
             *("--at", _iso(at), "--limit", "2", "--explain"),
         )
+    _more_rankings(workspace, address, at=at, surface=surface)
+
+
+def _more_rankings(workspace: Workspace, address: str, *, at: datetime, surface: str) -> None:
+    """Enough requests for the skew check to judge by, through the Python client."""
+    from marquee.catalogue import active_users, popular_items
+    from ranking_service.client import RankingClient, RankRequest
+
+    users, items = active_users(workspace, MORE_USERS), popular_items(workspace, MORE_CANDIDATES)
+    console.print(
+        f"\n[bold]Rankings: {MORE_CANDIDATES} candidates for {len(users)} more users[/bold]\n"
+        "[dim]RankingClient.rank_many(...)[/dim]"
+    )
+    started = time.monotonic()
+    with RankingClient.connect(address) as client:
+        outcomes = client.rank_many(
+            RankRequest(user_id=user, candidate_ids=items, surface=surface, at=at, limit=1) for user in users
+        )
+    for outcome in outcomes:
+        outcome.result()
+    console.print(f"[dim]{time.monotonic() - started:.1f} s[/dim]")
 
 
 def _iso(at: datetime) -> str:

@@ -31,7 +31,7 @@ INTERNAL = 4
 )
 @click.option(
     "--min-requests",
-    default=1,
+    default=100,
     show_default=True,
     type=click.IntRange(min=0),
     help="Fewer are not enough to say it is clean.",

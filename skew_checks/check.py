@@ -48,11 +48,16 @@ def check(
     """Compare every value served in the window with what the training join gives for the same request.
 
     Beside the values: whether scores are those of the bundle named, and transforms run the code it was trained on.
-    `request` keeps only the requests of that id. Reads the log, the registry, the built partitions and the bundles;
-    writes nothing but counts for the next night, where `extras` name a folder. Raises BundleError for requests of a
-    bundle that is gone, MissingInputError before the first apply, EventDataError for a damaged log.
+    `request` keeps only the requests of that id, however few; a sample that was asked for is large enough when it is
+    complete. Reads the log, the registry, the built partitions and the bundles; writes nothing but counts for the
+    next night, where `extras` name a folder. Raises BundleError for requests of a bundle that is gone,
+    MissingInputError before the first apply, EventDataError for a damaged log.
     """
     wanted, beside, stages = thresholds or Thresholds(), extras or Extras(), Stages()
+    if request is not None:
+        wanted = replace(wanted, min_requests=0, min_rows=0)
+    elif window.sample is not None:
+        wanted = replace(wanted, min_requests=min(wanted.min_requests, window.sample))
     with stages.of("reading the log"):
         log = read_log(workspace.serving_log, window, request=request)
         registry = registry_of(workspace)

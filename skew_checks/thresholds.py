@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Thresholds:
     """The defaults are those of `marquee skew check`."""
 
-    min_requests: int = 1
-    """Fewer are not enough to call serving right."""
+    min_requests: int = 100
+    """Fewer are not enough to call serving right: a defect in every twentieth request might not be among them."""
     min_rows: int = 100
     """The same for candidate rows."""
     budget: float = 0.001

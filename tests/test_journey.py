@@ -81,7 +81,7 @@ def tell(home: Path, *events: str) -> Told:
         at = newest_snapshot(workspace) + timedelta(hours=1)
         with server(environment) as address, RankingClient.connect(address) as client:
             rankings = list(rank_for_many(client, workspace, at))
-        return Told(workspace, rankings, at, marquee(environment, "skew", "check"))
+        return Told(workspace, rankings, at, marquee(environment, "skew", "check", "--min-requests", "1"))
 
 
 def rank_for_many(client: RankingClient, workspace: Workspace, at: datetime) -> Iterator[Ranking]:

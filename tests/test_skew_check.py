@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -56,7 +57,7 @@ from ranking_service.settings import ServiceSettings
 from ranking_service.settings_sections import BudgetSettings, RedisSettings
 from ranking_service.training.labelled import Split
 from ranking_service.training.train import Recipe, train
-from skew_checks.check import check
+from skew_checks.check import check as check_of_many
 from skew_checks.extras import Extras
 from skew_checks.formats.report_json import loads
 from skew_checks.formats.terminal import render
@@ -73,6 +74,9 @@ from skew_checks.thresholds import Thresholds
 HOUR = 3600.0
 COUNT, CANDIDATE_COUNT = 32, 61
 ALL = Window()
+check = partial(check_of_many, thresholds=Thresholds(min_requests=1))
+"""The world has 32 requests."""
+FEWER = ("--min-requests", "1")
 FEW = "32 requests are few: what is wrong in up to 19% of requests may not be among them"
 """1 - 0.001 ** (1 / 32)"""
 PLAIN = Extras(effect=False, drift=False)
@@ -527,6 +531,14 @@ def test_too_few_rows_are_not_called_clean(world: World) -> None:
     assert report.exit_code == 3
 
 
+def test_fewer_requests_than_a_hundred_are_not_enough_unless_so_few_were_asked_for(world: World) -> None:
+    assert check_of_many(world.workspace, ALL, extras=PLAIN).outcome is Outcome.NOT_ENOUGH
+    assert check_of_many(world.workspace, Window(sample=20), extras=PLAIN).outcome is Outcome.OK
+    asked = check_of_many(world.workspace, Window(sample=COUNT + 1), extras=PLAIN)
+    assert asked.outcome is Outcome.NOT_ENOUGH
+    assert f"{COUNT} requests" in asked.sentence
+
+
 def test_a_night_of_few_requests_says_how_much_it_may_have_missed(world: World) -> None:
     report = check(world.workspace, Window(sample=3), extras=PLAIN)
     assert "3 requests are few: what is wrong in up to 90% of requests may not be among them" in report.notes
@@ -638,7 +650,7 @@ def test_the_command_of_a_defect_replays_its_evidence(
         command = defect(report, "item_last_shown_at").command
         assert command.startswith("marquee skew check --date ")
         capsys.readouterr()
-        code = run([*command.split()[1:], "--json", "--min-rows", "0"])
+        code = run([*command.split()[1:], "--json"])
     again = loads(capsys.readouterr().out)
     assert code == again.exit_code
     assert again.volume.requests == 1
@@ -648,12 +660,12 @@ def test_the_command_of_a_defect_replays_its_evidence(
 def test_the_verb_answers_with_its_exit_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(world.workspace.home))
     day = f"{world.end:%Y-%m-%d}"
-    assert run(["skew", "check", "--date", day, "--no-drift"]) == 0
+    assert run(["skew", "check", "--date", day, "--no-drift", *FEWER]) == 0
     assert (world.workspace.reports / f"skew-{day}.json").is_file()
-    assert run(["skew", "check", "--to", day, "--no-drift"]) == 3
+    assert run(["skew", "check", "--to", day, "--no-drift", *FEWER]) == 3
     assert run(["skew", "check", "--date", day, "--to", day]) == 2
     with rebuilt(world, "item_totals", ("epoch(last_shown)", "epoch(last_shown) + 60")):
-        assert run(["skew", "check", "--date", day, "--no-drift"]) == 2
+        assert run(["skew", "check", "--date", day, "--no-drift", *FEWER]) == 2
 
 
 def test_a_check_that_fails_itself_has_an_exit_code_of_its_own(

@@ -25,6 +25,7 @@ from skew_checks.check import check
 from skew_checks.extras import Extras
 from skew_checks.result.parts import Window
 from skew_checks.result.report import SkewReport
+from skew_checks.thresholds import Thresholds
 
 SHARES = (0.001, 0.01, 0.05, 0.2, 1.0)
 WHOLE = Extras(effect=False)
@@ -152,7 +153,9 @@ def fresh(world: World, folder: Path, *, seed: int) -> Iterator[Night]:
 def timed_check(tonight: Night, extras: Extras = WHOLE) -> tuple[SkewReport, float]:
     """The night's report, as of the next morning, and the seconds it took."""
     began = time.perf_counter()
-    report = check(tonight.workspace, Window(), extras=extras, now=tonight.world.day + DAY + MORNING)
+    thresholds = Thresholds(min_requests=1)
+    now = tonight.world.day + DAY + MORNING
+    report = check(tonight.workspace, Window(), thresholds=thresholds, extras=extras, now=now)
     return report, time.perf_counter() - began
 
 
