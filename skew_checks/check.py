@@ -20,6 +20,7 @@ from skew_checks.judging.comparing import Judge
 from skew_checks.judging.judged import Judged, judged
 from skew_checks.judging.rates import rate_of
 from skew_checks.judging.subjects import subjects_of
+from skew_checks.judging.units import Register
 from skew_checks.manifest import Stages, manifest
 from skew_checks.replay.join import declared_differences, judging_contract
 from skew_checks.replay.parts import served_parts
@@ -167,8 +168,8 @@ def _volume(log: Log, judgings: list[Judging]) -> Volume:
         rows=sum(judging.rows for judging in judgings),
         values=sum(judging.values for judging in judgings),
         features=len({subject.feature for judging in judgings for subject in judging.judge.subjects}),
-        users=max((len(judging.users) for judging in judgings), default=0),
-        items=max((len(judging.items) for judging in judgings), default=0),
+        users=Register.together(judging.users for judging in judgings),
+        items=Register.together(judging.items for judging in judgings),
         degraded=log.degraded,
         duplicates=log.duplicates + sum(judging.repeated for judging in judgings),
         dropped=log.dropped,

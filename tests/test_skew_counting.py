@@ -126,3 +126,11 @@ def test_quantiles_of_ages_are_right_within_a_bin(ages: list[float]) -> None:
     curve = counts.curve()
     assert curve[-1][1] == 1.0
     assert list(curve) == sorted(curve)
+
+
+def test_units_that_several_bundles_served_count_once() -> None:
+    registers = [Register(), Register(), Register()]
+    registers[0].numbers(np.array([7, 3, 7], np.uint64))
+    registers[1].numbers(np.array([3, 9], np.uint64))
+    assert Register.together(registers) == 3
+    assert Register.together([]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,6 +61,12 @@ class Register:
         self._known = np.insert(self._known, places[fresh], units[fresh])
         found: Rows = self._numbers[np.searchsorted(self._known, units)[row]]
         return found
+
+    @staticmethod
+    def together(registers: Iterable[Register]) -> int:
+        """How many different units they have met."""
+        known = [register._known for register in registers]
+        return len(np.unique(np.concatenate(known))) if known else 0
 
 
 @dataclass
