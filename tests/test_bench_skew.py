@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
+from ranking_service.assemble import assemble
+from ranking_service.online import ranker
 from skew_checks.bench.catalogue import DEFECTS, NAMES
 from skew_checks.bench.comparison import compared
 from skew_checks.bench.controls import CONTROLS
@@ -17,11 +22,12 @@ from skew_checks.bench.evidently_process import present
 from skew_checks.bench.judged import Judged, Said
 from skew_checks.bench.others import OtherNight, TfdvStyle, is_right
 from skew_checks.bench.rows_changed import Touched
-from skew_checks.bench.run import Plan, chosen, run, run_elsewhere
+from skew_checks.bench.run import COMPARED, Plan, chosen, fresh, run, run_elsewhere, timed_check
 from skew_checks.bench.score import figures
 from skew_checks.bench.speed import MILLION, SpeedRun, speed_figures
 from skew_checks.bench.tfdv import jensen_shannon, numeric_distance, text_distance
 from skew_checks.bench.world import World
+from skew_checks.result.cause import Cause
 
 SHORT = ("unit", "eviction", "column-order", "new-items", "a-a")
 SHARE = 0.3
@@ -87,6 +93,22 @@ def test_a_defect_in_a_drawn_place_is_found_and_named(world: World, tmp_path: Pa
     plan = replace(chosen(("eviction",), Plan(shares=(SHARE,))), drawn=1)
     (night,) = run(world, tmp_path, plan)
     assert (night.found, night.named, night.right_view, night.wrong) == (True, True, True, 0)
+
+
+def test_a_matrix_whose_rows_are_one_candidate_further_is_named(world: World, tmp_path: Path) -> None:
+    """Stored values are logged right: only what the model got is another candidate's."""
+    turns = count()
+
+    def rolled(*arguments: Any) -> np.ndarray:
+        return np.roll(assemble(*arguments), int(next(turns) % 5 == 0), axis=0)
+
+    with fresh(world, tmp_path, seed=1) as tonight:
+        with patch.object(ranker, "assemble", rolled):
+            tonight.serve()
+        report, _ = timed_check(tonight, COMPARED)
+    assert {defect.cause for defect in report.defects} == {Cause.OTHER_ROW}
+    assert {"item_popularity", "item_attributes", "user_item"} <= {defect.view for defect in report.defects}
+    assert not {"user_activity", "user_totals"} & {defect.view for defect in report.defects}
 
 
 def judged(name: str, share: float | None, **changes: object) -> Judged:

@@ -11,7 +11,7 @@ from scipy.stats import beta, binom
 from feature_repo.columns import Ragged
 from skew_checks.figures.ages import FIRST, STEP, AgeCounts
 from skew_checks.judging.rates import rate_of, status_of
-from skew_checks.judging.units import Marks, Register, instant_bits, mixed
+from skew_checks.judging.units import Marks, Register, instant_bits, matrix_hashes, mixed
 from skew_checks.judging.witnesses import Draw
 from skew_checks.replay.lag import blanked, patched
 from skew_checks.result.parts import Status
@@ -126,6 +126,15 @@ def test_quantiles_of_ages_are_right_within_a_bin(ages: list[float]) -> None:
     curve = counts.curve()
     assert curve[-1][1] == 1.0
     assert list(curve) == sorted(curve)
+
+
+def test_rows_of_a_matrix_are_one_hash_where_they_are_equal() -> None:
+    odd_nan = np.array([0xFFC00001], np.uint32).view(np.float32)[0]
+    matrix = np.array([[1, np.nan], [1, odd_nan], [1, 2], [-0.0, 2], [0.0, 2], [1, 2]], np.float32)
+    hashes = matrix_hashes(matrix, np.array([0, 0, 0, 0, 0, 1])).tolist()
+    assert hashes[0] == hashes[1]
+    assert hashes[3] == hashes[4]
+    assert len({*hashes}) == 4
 
 
 def test_units_that_several_bundles_served_count_once() -> None:

@@ -38,6 +38,17 @@ def other_row(case: Case) -> Seen | None:
     return Seen(found, (f"the row served is that of another key in {share_told(found)} mismatches",))
 
 
+def row_of_the_matrix(case: Case) -> Seen | None:
+    """Stored values are right, and the model was given them in another candidate's place."""
+    if not case.subject.is_model_column:
+        return None
+    found = case.evidence.witnesses.is_of_another[case.rows]
+    if not found.any():
+        return None
+    told = f"the model's row is that of another candidate of the request in {share_told(found)} mismatches"
+    return Seen(found, (told,))
+
+
 def mixed_up(evidence: Evidence) -> Mask:
     """bool [witnesses]: where the row of any view is another key's."""
     return evidence.kept(

@@ -27,6 +27,7 @@ Rule = Callable[[Case], Seen | None]
 
 RULES: tuple[tuple[Cause, Rule], ...] = (
     (Cause.ONE_REPLICA, of_replicas.one_replica),
+    (Cause.OTHER_ROW, of_other_rows.row_of_the_matrix),
     (Cause.ASSEMBLY, of_assembly.assembly),
     (Cause.CATEGORY_DICTIONARY, of_assembly.category_dictionary),
     (Cause.TRANSFORM_CODE, of_assembly.transform_code),

@@ -24,6 +24,7 @@ from ranking_service.bundle import Bundle
 from ranking_service.contract import Contract, ModelFeature, ViewPlan
 from skew_checks.judging.compare import Mask, differ, inputs_differ
 from skew_checks.judging.subjects import Subject
+from skew_checks.judging.units import matrix_hashes
 from skew_checks.replay.join import OfflinePart, replay_part
 from skew_checks.replay.lag import with_own_rows
 from skew_checks.replay.served import Served
@@ -143,6 +144,25 @@ class Compared:
         if len(rows):
             carried = assemble(self._as_filled(rows), self.judge.contract)
             result[rows] &= self._is_other(rows, carried) | ~made
+        return result
+
+    @cached_property
+    def is_of_another(self) -> Mask:
+        """bool [candidates]: where the model's row is astray, and is what another candidate's stored values make.
+
+        Told by the columns that come from stored values as they are, to the bit.
+        """
+        result = np.zeros(len(self.served.request), bool)
+        rows = np.flatnonzero(self.astray.any(axis=1))
+        if not len(rows):
+            return result
+        beside = np.flatnonzero(np.isin(self.served.request, self.served.request[rows]))
+        origins = [feature.origin for feature in self.judge.contract.features]
+        stored = np.flatnonzero([origin not in self._transforms for origin in origins])
+        made = matrix_hashes(self.carried(beside)[:, stored], self.served.request[beside])
+        given = matrix_hashes(self.served.model_input[np.ix_(rows, stored)], self.served.request[rows])
+        own = made[np.searchsorted(beside, rows)]
+        result[rows] = (given != own) & np.isin(given, made)
         return result
 
     @cached_property

@@ -25,6 +25,16 @@ def text_hashes(column: pa.ChunkedArray) -> Hashes:
     return hashes
 
 
+def matrix_hashes(matrix: npt.NDArray[np.float32], request: npt.NDArray[np.int64]) -> Hashes:
+    """uint64 [rows]: the same for equal rows of the same request; all NaN are one, and so are both zeros."""
+    plain = np.where(np.isnan(matrix), np.float32(np.nan), matrix + np.float32(0))
+    bits = np.ascontiguousarray(plain, np.float32).view(np.uint32).astype(np.uint64)
+    hashes = request.astype(np.uint64)
+    for column in bits.T:
+        hashes = mixed(hashes, column)
+    return hashes
+
+
 def mixed(left: Hashes, right: npt.NDArray[np.uint64]) -> Hashes:
     """One hash of two (the finalizer of splitmix64, Steele et al. 2014)."""
     with np.errstate(over="ignore"):

@@ -32,6 +32,8 @@ class Witnesses:
     """Ids, request fields, and every stored feature as of request time."""
     model_input: npt.NDArray[np.float32]
     """As served, by position."""
+    is_of_another: npt.NDArray[np.bool_]
+    """Where that is the row of another candidate of the request."""
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -39,7 +41,11 @@ class Witnesses:
     def filter(self, kept: npt.NDArray[np.bool_]) -> Witnesses:
         mask = pa.array(kept)
         return Witnesses(
-            self.hashes[kept], self.served.filter(mask), self.offline.filter(mask), self.model_input[kept]
+            self.hashes[kept],
+            self.served.filter(mask),
+            self.offline.filter(mask),
+            self.model_input[kept],
+            self.is_of_another[kept],
         )
 
     @classmethod
@@ -51,6 +57,7 @@ class Witnesses:
             pa.concat_tables([part.served for part in found], promote_options="default"),
             pa.concat_tables([part.offline for part in found], promote_options="default"),
             np.concatenate([part.model_input for part in found]),
+            np.concatenate([part.is_of_another for part in found]),
         )
 
 
@@ -118,4 +125,4 @@ def kept_rows(compared: Compared, rows: Rows, hashes: Hashes) -> Witnesses:
     log = served.rows(rows).append_column(
         "replica", pa.array(served.replica[served.request[rows]], pa.string())
     )
-    return Witnesses(hashes, log, joined, served.model_input[rows])
+    return Witnesses(hashes, log, joined, served.model_input[rows], compared.is_of_another[rows])
