@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +75,9 @@ class Numbers(click.ParamType[tuple[float, ...]]):
     default=0,
     help="Seed each defect in so many other views and features, drawn, in the stead of its usual place.",
 )
-@click.option("--quick", is_flag=True, help="A small world, two shares, three nights: a first look.")
+@click.option(
+    "--quick", is_flag=True, help="Two shares, three nights, and a small simulated world: a first look."
+)
 @click.option("--gate", is_flag=True, help="Exit code 1 when a figure does not reach its bar.")
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Also write every night to this file."
@@ -117,9 +119,13 @@ def bench_skew(
 
     from marquee.terminal import console
 
-    if own and speed:
-        raise click.UsageError("--speed makes its own requests: leave out --own")
+    if speed and (own or drawn):
+        raise click.UsageError("--speed makes its own requests: leave out --own and --drawn")
     plan = replace(_plan(only, shares, nights, quick), drawn=drawn)
+    if drawn and not _has_places(plan):
+        raise click.UsageError(
+            "none of these defects has another place to draw: name others, or leave out --drawn"
+        )
     asks = others and not drawn
     result = _speed(speed) if speed else _nights(plan, asks, evidently, own=own, quick=quick)
     if result.nights:
@@ -132,6 +138,12 @@ def bench_skew(
         console.print(f"nights in {json_path}")
     if gate:
         judge(result.findings)
+
+
+def _has_places(plan: Plan) -> bool:
+    from skew_checks.bench.elsewhere import PLACES
+
+    return any(defect.name in PLACES for defect in plan.defects)
 
 
 def _plan(
@@ -163,13 +175,31 @@ def _nights(plan: Plan, others: bool, evidently: Path | None, *, own: bool, quic
             world, Path(folder), plan, other_shares=shares, evidently=evidently, step=step
         )
         features = len(world.bundle.contract.features)
-        setting = {**machine(), "requests": len(world.requests), "features": features}
-    notes = (
-        ()
-        if evidently or not others
-        else ("Evidently was not asked: --evidently names no Python that has it",)
+        setting = {
+            **machine(),
+            "requests": len(world.requests),
+            "features": features,
+            "events": "own" if own else "simulated",
+            "drawn places": plan.drawn,
+        }
+    return SkewBench(
+        setting, tuple(judged), tuple(asked), notes=tuple(_notes(plan, judged, others, evidently))
     )
-    return SkewBench(setting, tuple(judged), tuple(asked), notes=notes)
+
+
+def _notes(plan: Plan, nights: Sequence[Judged], others: bool, evidently: Path | None) -> Iterator[str]:
+    """What was left out."""
+    from skew_checks.bench.elsewhere import PLACES
+    from skew_checks.bench.judged import UNTOUCHED
+
+    if others and evidently is None:
+        yield "Evidently was not asked: --evidently names no Python that has it"
+    unchanged = dict.fromkeys(night.name for night in nights if night.outcome == UNTOUCHED)
+    if unchanged:
+        yield f"changes nothing here, and counts nowhere: {', '.join(unchanged)}"
+    fixed = [defect.name for defect in plan.defects if plan.drawn and defect.name not in PLACES]
+    if fixed:
+        yield f"has no other place, and was left out: {', '.join(fixed)}"
 
 
 def _world(folder: Path, own: bool, quick: bool, step: Step) -> AbstractContextManager[World]:
@@ -231,6 +261,8 @@ def _mark(night: Judged | None) -> str:
     """found and named; found; nothing; and how many wrong fails there were beside."""
     if night is None:
         return ""
+    if not night.touched.units:
+        return "nothing to change"
     word = "named" if night.named else "found" if night.found else "-"
     return f"{word} +{night.wrong}" if night.wrong else word
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from materialization.progress import Report, silent
 from skew_checks.check import check
 from skew_checks.result.parts import Window
 from skew_checks.result.report import SkewReport
+from skew_checks.thresholds import Thresholds
 
 PREFIX = ".against-log-"
 
@@ -57,7 +58,9 @@ def check_against_log(
             longest = max((view.view.ttl for view in batch_views() if view.view.ttl), default=timedelta())
             first = min(max(first, window.start - longest), last)
         summary = build_features(copy, start=first, end=last, only_present=True, report=report)
-        found = check(copy, window, step=step)
+        usual = Thresholds()
+        asked = min(usual.min_requests, window.sample or usual.min_requests)
+        found = check(copy, window, thresholds=replace(usual, min_requests=asked), step=step)
     rebuilt = {name: view.written for name, view in summary.views.items() if view.written}
     return AgainstLog(rebuilt, found)
 

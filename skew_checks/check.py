@@ -49,16 +49,14 @@ def check(
     """Compare every value served in the window with what the training join gives for the same request.
 
     Beside the values: whether scores are those of the bundle named, and transforms run the code it was trained on.
-    `request` keeps only the requests of that id, however few; a sample that was asked for is large enough when it is
-    complete. Reads the log, the registry, the built partitions and the bundles; writes nothing but counts for the
-    next night, where `extras` name a folder. Raises BundleError for requests of a bundle that is gone,
-    MissingInputError before the first apply, EventDataError for a damaged log.
+    `request` keeps only the requests of that id, of which one is enough. Reads the log, the registry, the built
+    partitions and the bundles; writes nothing but counts for the next night, where `extras` name a folder. Raises
+    BundleError for requests of a bundle that is gone, MissingInputError before the first apply, EventDataError for a
+    damaged log.
     """
     wanted, beside, stages = thresholds or Thresholds(), extras or Extras(), Stages()
     if request is not None:
-        wanted = replace(wanted, min_requests=0, min_rows=0)
-    elif window.sample is not None:
-        wanted = replace(wanted, min_requests=min(wanted.min_requests, window.sample))
+        wanted = replace(wanted, min_requests=1, min_rows=1)
     with stages.of("reading the log"):
         log = read_log(workspace.serving_log, window, request=request)
         registry = registry_of(workspace)
@@ -69,7 +67,11 @@ def check(
         with stages.of("opening bundle and store"):
             judge = _judge(workspace, open_store(workspace), registry, version, wanted)
         found.append(_judged(judge, log, window=window, thresholds=wanted, extras=beside, stages=stages))
-    return _report(log, found, window=window, thresholds=wanted, now=now or datetime.now(UTC), stages=stages)
+    notes = _notes(log, found) if request is not None else (*_fewness(found), *_notes(log, found))
+    report = _report(
+        log, found, window=window, thresholds=wanted, now=now or datetime.now(UTC), stages=stages
+    )
+    return replace(report, notes=tuple(notes))
 
 
 def _judged(
@@ -149,7 +151,6 @@ def _report(
         freshness=tuple(each for one in found for each in one.freshness),
         hourly=tuple(each for one in found for each in one.hourly),
         parity=tuple(each for one in found for each in one.parity),
-        notes=tuple(_notes(log, found, volume)),
         manifest=manifest(thresholds, volume, log, stages),
     )
 
@@ -188,11 +189,14 @@ def _together(features: Iterable[FeatureResult]) -> Iterator[FeatureResult]:
     yield from worst.values()
 
 
-def _notes(log: Log, found: list[Judged], volume: Volume) -> Iterator[str]:
-    unseen = rate_of(0, volume.requests, budget=0.0).upper
-    if volume.requests and unseen > FEW:
-        few = f"{volume.requests:,} requests are few"
-        yield f"{few}: what is wrong in up to {unseen:.0%} of requests may not be among them"
+def _fewness(found: list[Judged]) -> Iterator[str]:
+    requests = sum(one.judging.requests for one in found)
+    unseen = rate_of(0, requests, budget=0.0).upper
+    if requests and unseen > FEW:
+        yield f"{requests:,} requests are few: what is wrong in up to {unseen:.0%} of requests may not be among them"
+
+
+def _notes(log: Log, found: list[Judged]) -> Iterator[str]:
     for one in found:
         judge = one.judging.judge
         yield from declared_differences(judge.bundle, judge.contract)

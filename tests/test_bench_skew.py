@@ -17,12 +17,12 @@ from ranking_service.online import ranker
 from skew_checks.bench.catalogue import DEFECTS, NAMES
 from skew_checks.bench.comparison import compared
 from skew_checks.bench.controls import CONTROLS
-from skew_checks.bench.elsewhere import DRAWS, elsewhere
+from skew_checks.bench.elsewhere import PLACES, elsewhere
 from skew_checks.bench.evidently_process import present
-from skew_checks.bench.judged import Judged, Said
+from skew_checks.bench.judged import UNTOUCHED, Judged, Said
 from skew_checks.bench.others import OtherNight, TfdvStyle, is_right
 from skew_checks.bench.rows_changed import Touched
-from skew_checks.bench.run import COMPARED, Plan, chosen, fresh, run, run_elsewhere, timed_check
+from skew_checks.bench.run import COMPARED, Plan, chosen, fresh, run, run_defect, timed_check
 from skew_checks.bench.score import figures
 from skew_checks.bench.speed import MILLION, SpeedRun, speed_figures
 from skew_checks.bench.tfdv import jensen_shannon, numeric_distance, text_distance
@@ -59,40 +59,46 @@ def test_there_are_thirty_kinds_of_defects_and_ten_controls() -> None:
     assert all(defect.why_more for defect in DEFECTS if len(defect.causes) > 1 or defect.when_all)
 
 
-@pytest.mark.parametrize("name", DRAWS)
-def test_a_drawn_place_is_one_of_the_declared_ones(world: World, name: str) -> None:
+@pytest.mark.parametrize("name", PLACES)
+def test_drawn_places_are_declared_ones_each_once_and_never_the_usual_one(world: World, name: str) -> None:
     defect = next(defect for defect in DEFECTS if defect.name == name)
     contract = world.bundle.contract
-    drawn = [elsewhere(defect, contract, np.random.default_rng(seed)) for seed in range(8)]
+    drawn = list(elsewhere(defect, contract))
+    assert len(drawn) > 1
+    assert len({place.name for place in drawn}) == len(drawn)
     for place in drawn:
-        assert place is not None
         assert place.causes == defect.causes
-        assert {*place.views} <= {view.name for view in contract.views}
+        assert (place.views, {*place.features}) != (defect.views, {*defect.features})
+        assert place.name.startswith(f"{name}: ")
         fields = {field.name for view in place.views for field in contract.view(view).fields}
         assert {*place.features} <= fields
-        assert place.name.startswith(f"{name}: ")
-    assert len({place.name for place in drawn if place}) > 1
-    again = elsewhere(defect, contract, np.random.default_rng(3))
-    assert again is not None
-    assert drawn[3] is not None
-    assert again.name == drawn[3].name
+    assert [place.name for place in elsewhere(defect, contract)] == [place.name for place in drawn]
+    others = [place.name for place in elsewhere(defect, contract, seed=1)]
+    assert others != [place.name for place in drawn]
 
 
 def test_defects_of_requests_logs_and_models_have_no_other_place(world: World) -> None:
-    random = np.random.default_rng(0)
-    fixed = {d.name for d in DEFECTS if elsewhere(d, world.bundle.contract, random) is None}
+    fixed = {defect.name for defect in DEFECTS if not list(elsewhere(defect, world.bundle.contract))}
     assert {"key-padding", "wrong-model", "duplicated-log-rows"} <= fixed
-    assert not fixed & DRAWS.keys()
-    assert (
-        run_elsewhere(world, Path("nowhere"), next(d for d in DEFECTS if d.name == "wrong-model"), 1.0, 0)
-        is None
-    )
+    assert not fixed & PLACES.keys()
 
 
-def test_a_defect_in_a_drawn_place_is_found_and_named(world: World, tmp_path: Path) -> None:
-    plan = replace(chosen(("eviction",), Plan(shares=(SHARE,))), drawn=1)
-    (night,) = run(world, tmp_path, plan)
-    assert (night.found, night.named, night.right_view, night.wrong) == (True, True, True, 0)
+def test_a_defect_in_drawn_places_is_found_and_named(world: World, tmp_path: Path) -> None:
+    plan = replace(chosen(("eviction",), Plan(shares=(SHARE,))), drawn=2)
+    nights = list(run(world, tmp_path, plan))
+    assert len({night.name for night in nights}) == 2
+    assert [(night.found, night.named, night.right_view, night.wrong) for night in nights] == [
+        (True, True, True, 0)
+    ] * 2
+
+
+def test_a_defect_that_would_change_nothing_counts_nowhere(world: World, tmp_path: Path) -> None:
+    unit = next(defect for defect in DEFECTS if defect.name == "unit")
+    idle = replace(unit, inject=lambda night, _share: Touched(0, len(night.arrivals)))
+    night = run_defect(world, tmp_path, idle, SHARE)
+    assert (night.outcome, night.found, night.said) == (UNTOUCHED, False, ())
+    assert figures([night]) == ()
+    assert figures([night, judged("unit", SHARE)]) == figures([judged("unit", SHARE)])
 
 
 def test_a_matrix_whose_rows_are_one_candidate_further_is_named(world: World, tmp_path: Path) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.errors import EventDataError, MissingInputError
 from materialization.events.store import EventStore
 from materialization.simulator.run import START, simulate
 from ranking_service.online.request import RankRequest
-from skew_checks.bench.arrivals import slates_of
+from skew_checks.bench.arrivals import requests_of, slates_of
 from skew_checks.bench.lagging import otherwise_padded
-from skew_checks.bench.run import Plan, chosen, run
-from skew_checks.bench.world import LEAST_DAYS, own_days, own_world
+from skew_checks.bench.partitions import with_columns
+from skew_checks.bench.run import Plan, chosen, fresh, run
+from skew_checks.bench.world import LEAST_DAYS, World, own_days, own_world
+from skew_checks.bench.wrong_values import SLICED_BY, one_slice
 
 DAY = timedelta(days=1)
 MONDAY = datetime(2022, 4, 25, tzinfo=UTC)
@@ -69,8 +73,15 @@ def test_short_requests_are_filled_up_and_long_ones_kept() -> None:
 
 
 def test_an_id_is_padded_otherwise() -> None:
-    padded = {name: otherwise_padded(name) for name in ("u000012", "u12", "000", "12", "ab1")}
-    assert padded == {"u000012": "u12", "u12": "u0012", "000": "0", "12": "0012", "ab1": "00ab1"}
+    padded = {name: otherwise_padded(name) for name in ("u000012", "user12", "000", "12", "a1-07", "bo")}
+    assert padded == {
+        "u000012": "u12",
+        "user12": "user0012",
+        "000": "0",
+        "12": "0012",
+        "a1-07": "a001-07",
+        "bo": "bo",
+    }
 
 
 def test_a_night_of_a_workspaces_own_events(tmp_path: Path) -> None:
@@ -86,6 +97,27 @@ def test_a_night_of_a_workspaces_own_events(tmp_path: Path) -> None:
         ("a-a", False, False, 0),
     ]
     assert {path: path.stat().st_mtime_ns for path in sorted(events.rglob("*"))} == before
+
+
+def test_a_day_on_which_nobody_came_is_named(skew_bench_world: World) -> None:
+    with pytest.raises(EventDataError, match="nobody was shown anything on 2024-06-12"):
+        requests_of(skew_bench_world.workspace, START + 100 * DAY)
+
+
+def test_users_of_whom_nothing_is_known_are_no_slice(skew_bench_world: World, tmp_path: Path) -> None:
+    with fresh(skew_bench_world, tmp_path, seed=1) as night:
+        profile = night.view("user_profile")
+        for path in night.partitions.instants(profile).values():
+            table = pq.read_table(path, partitioning=None)
+            blank = pa.array([None] * len(table), pa.string())
+            night.partitions.rewrite(path, with_columns(table, dict.fromkeys(SLICED_BY, blank)))
+        night.partitions._read.update(
+            {
+                path: pq.read_table(path, partitioning=None)
+                for path in night.partitions.instants(profile).values()
+            }
+        )
+        assert one_slice(night, 0.3).units == 0
 
 
 def test_a_workspace_without_events_says_so(tmp_path: Path) -> None:

@@ -531,12 +531,18 @@ def test_too_few_rows_are_not_called_clean(world: World) -> None:
     assert report.exit_code == 3
 
 
-def test_fewer_requests_than_a_hundred_are_not_enough_unless_so_few_were_asked_for(world: World) -> None:
-    assert check_of_many(world.workspace, ALL, extras=PLAIN).outcome is Outcome.NOT_ENOUGH
-    assert check_of_many(world.workspace, Window(sample=20), extras=PLAIN).outcome is Outcome.OK
-    asked = check_of_many(world.workspace, Window(sample=COUNT + 1), extras=PLAIN)
-    assert asked.outcome is Outcome.NOT_ENOUGH
-    assert f"{COUNT} requests" in asked.sentence
+def test_fewer_requests_than_a_hundred_are_not_enough(world: World) -> None:
+    found = check_of_many(world.workspace, ALL, extras=PLAIN)
+    assert (found.outcome, found.exit_code) == (Outcome.NOT_ENOUGH, 3)
+    assert f"{COUNT} requests" in found.sentence
+
+
+def test_one_request_is_enough_where_it_was_asked_for_and_none_is_not(world: World) -> None:
+    known = world.requests[0].request_id
+    one = check_of_many(world.workspace, ALL, request=known, extras=PLAIN)
+    assert (one.outcome, one.volume.requests, one.notes) == (Outcome.OK, 1, ())
+    none = check_of_many(world.workspace, ALL, request="nobody-asked-this", extras=PLAIN)
+    assert (none.outcome, none.exit_code) == (Outcome.NOT_ENOUGH, 3)
 
 
 def test_a_night_of_few_requests_says_how_much_it_may_have_missed(world: World) -> None:

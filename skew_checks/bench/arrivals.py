@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
+from feature_repo.errors import EventDataError
 from feature_repo.workspace import Workspace
 from materialization.events.store import EventStore
 from ranking_service.online.request import RankRequest
@@ -43,12 +44,14 @@ class Arrival:
 
 
 def requests_of(workspace: Workspace, day: datetime) -> tuple[RankRequest, ...]:
-    """What the simulated users were shown on that UTC day, asked again; in time order."""
+    """What users were shown on that UTC day, asked again; in time order. Raises EventDataError where it is nothing."""
     events = EventStore(workspace.events).read("exposures", COLUMNS)
     seconds = events["event_timestamp"].cast(pa.int64()).to_numpy() / 1e6
     start = day.timestamp()
     chosen = events.filter(pa.array((seconds >= start) & (seconds < start + 86_400)))
     chosen = chosen.sort_by([("request_id", "ascending"), ("position", "ascending")])
+    if not len(chosen):
+        raise EventDataError(f"nobody was shown anything on {day:%Y-%m-%d}, the day that would be served")
     ids = chosen["request_id"].to_numpy()
     starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
     ends = np.append(starts[1:], len(ids))

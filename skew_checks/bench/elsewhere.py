@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import permutations
 from typing import Any
@@ -15,31 +15,53 @@ from skew_checks.bench import lagging, offline_defects, server_defects, wrong_va
 from skew_checks.bench.defect import Defect
 from skew_checks.bench.view_names import ITEM_VIEWS, USER_VIEWS
 
-Draw = Callable[[Contract, np.random.Generator], "Drawn"]
-Drawn = tuple[str, tuple[str, ...], dict[str, Any]]
-"""View, wrong features (all of the view's where empty), and the injection's arguments."""
-
 FACTORS = (1000.0, 1 / 1000, 100.0, 1 / 100, 60.0, 1 / 60, 3600.0)
 SHIFTS = (-8 * 3600.0, 3600.0, -5.5 * 3600.0, 3 * 3600.0)
 INSTANT, NUMBER = "DOUBLE", "FLOAT"
 WINDOWS = ("_1d", "_3d", "_7d")
+STORED = (*ITEM_VIEWS, *USER_VIEWS)
+DRAWS = 40
+"""Tried for each place: many are drawn more than once, or change nothing."""
 
 
-def elsewhere(defect: Defect, contract: Contract, random: np.random.Generator) -> Defect | None:
-    """The defect with another place; None for one that has no place of its own: a request, the log, the model."""
-    if defect.name not in DRAWS:
-        return None
-    inject, draw = DRAWS[defect.name]
-    view, features, arguments = draw(contract, random)
-    views = (view, *arguments.pop("also", ()))
-    place = ", ".join(map(_told, arguments.values()))
-    return replace(
-        defect,
-        name=f"{defect.name}: {place}",
-        views=views,
-        features=features,
-        inject=partial(inject, **arguments),
-    )
+@dataclass(frozen=True)
+class Place:
+    """Where a defect is put."""
+
+    views: tuple[str, ...]
+    features: tuple[str, ...]
+    """Those that are wrong; empty where all of the views are."""
+    arguments: Mapping[str, Any]
+    """Of the injection."""
+
+
+Draw = Callable[[Contract, np.random.Generator], Place]
+
+
+def elsewhere(defect: Defect, contract: Contract, seed: int = 0) -> Iterator[Defect]:
+    """The defect in other places than its usual one, each once, always in the same order; some dozens at most.
+
+    None for a defect that has no place of its own: of a request, the log, the model.
+    """
+    if defect.name not in PLACES:
+        return
+    inject, draw = PLACES[defect.name]
+    random = np.random.default_rng([seed, *defect.name.encode()])
+    told: set[str] = set()
+    for _ in range(DRAWS):
+        place = draw(contract, random)
+        text = ", ".join(map(_told, place.arguments.values()))
+        is_usual = {*place.views} == {*defect.views} and {*place.features} == {*defect.features}
+        if is_usual or text in told:
+            continue
+        told.add(text)
+        yield replace(
+            defect,
+            name=f"{defect.name}: {text}",
+            views=place.views,
+            features=place.features,
+            inject=partial(inject, **place.arguments),
+        )
 
 
 def _told(argument: Any) -> str:
@@ -52,10 +74,10 @@ def _one(random: np.random.Generator, among: Sequence[Any]) -> Any:
     return among[int(random.integers(len(among)))]
 
 
-def _view(names: Sequence[str], argument: str = "view") -> Draw:
-    def draw(_contract: Contract, random: np.random.Generator) -> Drawn:
+def _view(names: Sequence[str]) -> Draw:
+    def draw(_contract: Contract, random: np.random.Generator) -> Place:
         name = _one(random, names)
-        return name, (), {argument: name}
+        return Place((name,), (), {"view": name})
 
     return draw
 
@@ -63,13 +85,16 @@ def _view(names: Sequence[str], argument: str = "view") -> Draw:
 def _field(fits: Callable[[Field], bool], names: Sequence[str], **more: Sequence[Any]) -> Draw:
     """A feature that fits, of one of these views; and one of each of what else the injection takes."""
 
-    def draw(contract: Contract, random: np.random.Generator) -> Drawn:
+    def draw(contract: Contract, random: np.random.Generator) -> Place:
         places = [
-            (view, field.name) for view in _views(contract, names) for field in view.fields if fits(field)
+            (view.name, field.name)
+            for view in _views(contract, names)
+            for field in view.fields
+            if fits(field)
         ]
         view, feature = _one(random, places)
         drawn = {name: _one(random, values) for name, values in more.items()}
-        return view.name, (feature,), {"view": view.name, "feature": feature, **drawn}
+        return Place((view,), (feature,), {"view": view, "feature": feature, **drawn})
 
     return draw
 
@@ -90,7 +115,7 @@ def _is_instant(field: Field) -> bool:
     return field.value_type == INSTANT
 
 
-def _windows(contract: Contract, random: np.random.Generator) -> Drawn:
+def _windows(contract: Contract, random: np.random.Generator) -> Place:
     """Two windows of one feature."""
     places = [
         (view.name, field.name, field.name.removesuffix(own) + other)
@@ -101,16 +126,17 @@ def _windows(contract: Contract, random: np.random.Generator) -> Drawn:
     ]
     names = {field.name for view in contract.views for field in view.fields}
     view, feature, other = _one(random, [place for place in places if place[2] in names])
-    return view, (feature,), {"view": view, "feature": feature, "other": other}
+    return Place((view,), (feature,), {"view": view, "feature": feature, "other": other})
 
 
-def _two_columns(contract: Contract, random: np.random.Generator) -> Drawn:
+def _two_columns(contract: Contract, random: np.random.Generator) -> Place:
     view = _one(random, [view for view in _views(contract, STORED) if sum(map(_is_number, view.fields)) > 1])
     one, other = random.choice([field.name for field in view.fields if _is_number(field)], 2, replace=False)
-    return view.name, (str(one), str(other)), {"view": view.name, "one": str(one), "other": str(other)}
+    names = (str(one), str(other))
+    return Place((view.name,), names, {"view": view.name, "one": names[0], "other": names[1]})
 
 
-def _corrected(contract: Contract, random: np.random.Generator) -> Drawn:
+def _corrected(contract: Contract, random: np.random.Generator) -> Place:
     view = _one(
         random, [view for view in _views(contract, USER_VIEWS) if sum(map(_is_number, view.fields)) > 2]
     )
@@ -118,39 +144,37 @@ def _corrected(contract: Contract, random: np.random.Generator) -> Drawn:
         [field.name for field in view.fields if _is_number(field)], 3, replace=False
     ).tolist()
     factors = dict(zip(chosen, random.uniform(0.4, 0.9, 3).tolist(), strict=True))
-    return view.name, tuple(chosen), {"user_view": view.name, "factors": factors}
+    return Place((view.name,), tuple(chosen), {"view": view.name, "factors": factors})
 
 
-def _default(contract: Contract, random: np.random.Generator) -> Drawn:
+def _default(contract: Contract, random: np.random.Generator) -> Place:
     """Of pairs: most requests read none of them, so that defaults are filled."""
     name = _one(random, [field.name for field in contract.view("user_item").fields if _is_number(field)])
-    return "user_item", (name,), {"name": name}
+    return Place(("user_item",), (name,), {"name": name})
 
 
-def _category(contract: Contract, random: np.random.Generator) -> Drawn:
+def _category(contract: Contract, random: np.random.Generator) -> Place:
     stored = {view.name for view in contract.views}
     feature = _one(
         random, [one for one in contract.features if len(one.categories) > 1 and one.origin in stored]
     )
-    return feature.origin, (feature.name,), {"name": feature.name}
+    return Place((feature.origin,), (feature.name,), {"name": feature.name})
 
 
-def _two_of_the_model(contract: Contract, random: np.random.Generator) -> Drawn:
+def _two_of_the_model(contract: Contract, random: np.random.Generator) -> Place:
     stored = {view.name for view in contract.views}
-    numbers = [one for one in contract.features if not one.categories and one.origin in stored]
+    numbers = [one for one in contract.features if not one.field.is_text and one.origin in stored]
     one, other = (numbers[place] for place in random.choice(len(numbers), 2, replace=False).tolist())
     names = (one.name, other.name)
-    return one.origin, names, {"names": names, "also": (other.origin,)}
+    return Place((one.origin, other.origin), names, {"names": names})
 
 
-STORED = (*ITEM_VIEWS, *USER_VIEWS)
-
-DRAWS: dict[str, tuple[Callable[..., Any], Draw]] = {
+PLACES: dict[str, tuple[Callable[..., Any], Draw]] = {
     "stale-view": (lagging.stale_view, _view((*ITEM_VIEWS, "user_activity", "user_totals", "user_tastes"))),
-    "late-data": (lagging.late_data, _view(ITEM_VIEWS, "item_view")),
+    "late-data": (lagging.late_data, _view(ITEM_VIEWS)),
     "correction": (lagging.correction, _corrected),
-    "ttl-too-loose": (offline_defects.ttl_too_loose, _view(ITEM_VIEWS, "item_view")),
-    "ttl-too-strict": (offline_defects.ttl_too_strict, _view(ITEM_VIEWS, "item_view")),
+    "ttl-too-loose": (offline_defects.ttl_too_loose, _view(ITEM_VIEWS)),
+    "ttl-too-strict": (offline_defects.ttl_too_strict, _view(ITEM_VIEWS)),
     "key-serialization": (lagging.key_serialization, _view(STORED)),
     "eviction": (lagging.eviction, _view(STORED)),
     "default-fill": (wrong_values.default_fill, _field(_is_count, STORED)),
@@ -167,6 +191,6 @@ DRAWS: dict[str, tuple[Callable[..., Any], Draw]] = {
     "altered-default": (server_defects.altered_default, _default),
     "dictionary-off-by-one": (server_defects.dictionary_off_by_one, _category),
     "column-order": (server_defects.column_order, _two_of_the_model),
-    "offline-leakage": (offline_defects.offline_leakage, _view(ITEM_VIEWS, "item_view")),
+    "offline-leakage": (offline_defects.offline_leakage, _view(ITEM_VIEWS)),
 }
 """By name: the injection, and how its place is drawn."""

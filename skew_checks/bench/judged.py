@@ -13,6 +13,8 @@ from skew_checks.result.report import Defect as Reported
 from skew_checks.result.report import SkewReport
 
 A_A = "a-a"
+UNTOUCHED = "untouched"
+"""In place of an outcome."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ def judged(defect: Defect, share: float, touched: Touched, report: SkewReport, s
         drifted=_drifted(report),
         seconds=seconds,
     )
+
+
+def untouched(defect: Defect, share: float, touched: Touched) -> Judged:
+    """A night that was not served, as the defect changes nothing there: no figure counts it."""
+    return Judged(defect.name, share, touched, UNTOUCHED, False, False, False, (), (), (), 0.0)
 
 
 def judged_control(control: Control, report: SkewReport, seconds: float) -> Judged:

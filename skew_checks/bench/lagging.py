@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -53,39 +54,39 @@ def half_materialization(night: Night, share: float) -> Touched:
     return Touched(units, len(night.arrivals))
 
 
-def late_data(night: Night, share: float, *, item_view: str = "item_author") -> Touched:
+def late_data(night: Night, share: float, *, view: str = "item_author") -> Touched:
     """Some items' rows became known two hours after their instant, when the run had long been through."""
-    view = night.view(item_view)
-    changed = altered(night, view, _one_before(night, view))
-    choice = choose(night, view, share, _wrong(view, changed), late_by=KNOWN_LATE)
+    plan = night.view(view)
+    changed = altered(night, plan, _one_before(night, plan))
+    choice = choose(night, plan, share, _wrong(plan, changed), late_by=KNOWN_LATE)
     for step, entities in choice.entities.items():
-        night.rows.put(view, step, rows_of(changed[step][0], view, entities))
+        night.rows.put(plan, step, rows_of(changed[step][0], plan, entities))
         instant = night.world.instants[step]
-        built = night.partitions.at(view, instant)
-        known_late = later(rows_of(built, view, entities), CREATED_TIMESTAMP, KNOWN_LATE)
-        night.partitions.rewrite(night.partitions.instants(view)[instant], with_rows(built, view, known_late))
+        built = night.partitions.at(plan, instant)
+        known_late = later(rows_of(built, plan, entities), CREATED_TIMESTAMP, KNOWN_LATE)
+        night.partitions.rewrite(night.partitions.instants(plan)[instant], with_rows(built, plan, known_late))
     return choice.touched
 
 
 def correction(
-    night: Night, share: float, *, user_view: str = "user_totals", factors: Mapping[str, float] = CORRECTIONS
+    night: Night, share: float, *, view: str = "user_totals", factors: Mapping[str, float] = CORRECTIONS
 ) -> Touched:
     """Rows were corrected half an hour after their instant under the same event time; Redis has them as they were."""
-    view = night.view(user_view)
+    plan = night.view(view)
 
     def too_few(table: pa.Table, _step: int) -> pa.Table:
         return scaled(table, factors)
 
-    changed = _today(night, altered(night, view, too_few))
-    choice = choose(night, view, share, _wrong(view, changed), late_by=CORRECTED)
+    changed = _today(night, altered(night, plan, too_few))
+    choice = choose(night, plan, share, _wrong(plan, changed), late_by=CORRECTED)
     corrected = {entity for entities in choice.entities.values() for entity in entities}
     for step, (table, _) in changed.items():
-        night.rows.put(view, step, rows_of(table, view, corrected))
-    built = night.partitions.at(view, night.world.day)
-    mine = rows_of(built, view, corrected)
+        night.rows.put(plan, step, rows_of(table, plan, corrected))
+    built = night.partitions.at(plan, night.world.day)
+    mine = rows_of(built, plan, corrected)
     right = later(mine, CREATED_TIMESTAMP, CORRECTED)
-    both = pa.concat_tables([with_rows(built, view, too_few(mine, 0)), right.cast(built.schema)])
-    night.partitions.rewrite(night.partitions.instants(view)[night.world.day], both)
+    both = pa.concat_tables([with_rows(built, plan, too_few(mine, 0)), right.cast(built.schema)])
+    night.partitions.rewrite(night.partitions.instants(plan)[night.world.day], both)
     return choice.touched
 
 
@@ -103,7 +104,12 @@ def key_serialization(night: Night, share: float, *, view: str = "user_profile")
 
 def key_padding(night: Night, share: float) -> Touched:
     """Some callers send the user's id without its zeros, `u12` for `u000012`; or with some, where it has none."""
-    chosen = night.some(share)
+    numbered = [
+        number
+        for number, arrival in enumerate(night.arrivals)
+        if otherwise_padded(arrival.request.user_id) != arrival.request.user_id
+    ]
+    chosen = night.some(share, numbered) if numbered else []
     for number in chosen:
         arrival = night.arrivals[number]
         padded = otherwise_padded(arrival.request.user_id)
@@ -112,11 +118,13 @@ def key_padding(night: Night, share: float) -> Touched:
 
 
 def otherwise_padded(user_id: str) -> str:
-    """The id with its number's zeros removed, or two more of them."""
-    number = user_id.lstrip("u")
-    prefix = user_id.removesuffix(number)
-    bare = number.lstrip("0") or "0"
-    return prefix + (bare if bare != number else f"00{number}")
+    """The id with the zeros before its first number removed, or with two where there are none."""
+
+    def other(number: re.Match[str]) -> str:
+        bare = number[0].lstrip("0") or "0"
+        return bare if bare != number[0] else f"00{bare}"
+
+    return re.sub(r"[0-9]+", other, user_id, count=1)
 
 
 def _moved(night: Night, view_name: str, share: float, target: Callable[[Place], bytes | None]) -> Touched:

@@ -9,16 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import product
 from pathlib import Path
-
-import numpy as np
 
 from skew_checks.bench.catalogue import DEFECTS
 from skew_checks.bench.controls import CONTROLS
 from skew_checks.bench.defect import Control, Defect
 from skew_checks.bench.elsewhere import elsewhere
-from skew_checks.bench.judged import A_A, Judged, judged, judged_control
+from skew_checks.bench.judged import A_A, Judged, judged, judged_control, untouched
 from skew_checks.bench.night import Night, night
 from skew_checks.bench.world import World
 from skew_checks.check import check
@@ -32,8 +29,6 @@ WHOLE = Extras(effect=False)
 """Whatever may fail."""
 COMPARED = Extras(effect=False, drift=False)
 """A seeded defect must be found in the values; drift beside it would be a consequence."""
-DRAWS = 10
-"""Tried for a place in which the defect changes anything."""
 DAY, MORNING = timedelta(days=1), timedelta(hours=3)
 Step = Callable[[str], None]
 Look = Callable[[str, Night], None]
@@ -81,33 +76,28 @@ def _usual(world: World, folder: Path, plan: Plan, step: Step, look: Look) -> It
 
 
 def _elsewhere(world: World, folder: Path, plan: Plan, step: Step) -> Iterator[Judged]:
-    for number in range(plan.drawn):
-        for defect, share in product(plan.defects, plan.shares):
-            step(f"{defect.name} at {share:.1%}, drawn place {number + 1} of {plan.drawn}")
-            found = run_elsewhere(world, folder, defect, share, number)
-            if found is not None:
+    """Each defect in the first so many of its drawn places in which it changes anything."""
+    for defect in plan.defects:
+        left = plan.drawn
+        for drawn in elsewhere(defect, world.bundle.contract):
+            if not left:
+                break
+            for share in plan.shares:
+                step(f"{drawn.name} at {share:.1%}")
+                found = run_defect(world, folder, drawn, share)
+                if not found.touched.units:
+                    break
                 yield found
-
-
-def run_elsewhere(world: World, folder: Path, defect: Defect, share: float, number: int) -> Judged | None:
-    """One night with the defect in a place drawn by that number; None where no draw changes a value."""
-    random = np.random.default_rng([number, seed_of(defect.name, share)])
-    for _ in range(DRAWS):
-        drawn = elsewhere(defect, world.bundle.contract, random)
-        if drawn is None:
-            return None
-        with fresh(world, folder, seed=seed_of(drawn.name, share)) as tonight:
-            touched = drawn.inject(tonight, share)
-            if touched.units:
-                tonight.serve()
-                return judged(drawn, share, touched, *timed_check(tonight, COMPARED))
-    return None
+            else:
+                left -= 1
 
 
 def run_defect(world: World, folder: Path, defect: Defect, share: float, *, look: Look = nothing) -> Judged:
-    """One night with the defect in that share of rows."""
+    """One night with the defect in that share of rows; not served at all where it would change nothing."""
     with fresh(world, folder, seed=seed_of(defect.name, share)) as tonight:
         touched = defect.inject(tonight, share)
+        if not touched.units:
+            return untouched(defect, share, touched)
         tonight.serve()
         look(f"{defect.name}@{share:g}", tonight)
         report, seconds = timed_check(tonight, COMPARED)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from materialization.bench.figures import Bar, Figure, at_least, at_most
-from skew_checks.bench.judged import A_A, Judged
+from skew_checks.bench.judged import A_A, UNTOUCHED, Judged
 
 FOUND, PRECISION, CAUSES, VIEWS, SILENCE = "found", "precision", "causes", "views", "silence"
 FOUND_AT_1, FOUND_AT_5, PRECISE, NAMED, RIGHT_VIEW, FALSE_NIGHTS = 0.95, 0.99, 0.95, 0.90, 1.0, 0.01
@@ -16,7 +16,7 @@ RULE_OF_THREE = 3.0
 
 def figures(nights: Sequence[Judged]) -> tuple[Figure, ...]:
     """Every figure that the nights are enough for."""
-    seeded = [night for night in nights if night.share is not None]
+    seeded = [night for night in nights if night.share is not None and night.outcome != UNTOUCHED]
     found = [night for night in seeded if night.found]
     told = [
         *_found(seeded),

@@ -94,15 +94,16 @@ class Rotated:
 
 
 class Crossed(Rotated):
-    """A reader that answers for the user of another request."""
+    """A reader that answers for the user who asked last, and is another one."""
 
     def __init__(self, inner: FeatureReader, others: Sequence[str]) -> None:
+        """`others`: two different users at least."""
         super().__init__(inner)
-        self.others = others
+        self.others = list(others)
 
     async def fetch(self, user_id: str, item_ids: Sequence[str], *, at: float, seconds: float) -> Fetched:
-        other = next(name for name in self.others if name != user_id)
-        self.others = [user_id, *self.others[:3]]
+        before = [name for name in self.others if name != user_id]
+        other, self.others = before[0], [user_id, *before[:1]]
         return await self.inner.fetch(other, item_ids, at=at, seconds=seconds)
 
 

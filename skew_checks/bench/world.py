@@ -127,16 +127,20 @@ def own_world(folder: Path, events: Path) -> Iterator[World]:
     """The same on the events of a workspace, which stay as they are: a Friday of theirs, if there is one.
 
     Events that say what one user saw at one instant make short requests; they are filled up with what others saw.
-    Raises MissingInputError without events, EventDataError for those of less than a week.
+    Raises MissingInputError without events, EventDataError for those of less than a week and where nobody came on the
+    day to be served.
     """
     folder.mkdir(parents=True)
     workspace = Workspace(folder)
     workspace.events.symlink_to(events.resolve())
     source = EventStore(workspace.events).source()
     first, last = (datetime.fromisoformat(source[name]) for name in ("first_event", "last_event"))
-    with _prepared(workspace, own_days(first, last), OWN_ROUNDS) as world:
-        fill = partial(slates_of, count=OWN_REQUESTS, candidates=OWN_CANDIDATES)
-        yield replace(world, requests=fill(world.requests), weekend=fill(world.weekend), may_drift=True)
+    days = own_days(first, last)
+    fill = partial(slates_of, count=OWN_REQUESTS, candidates=OWN_CANDIDATES)
+    requests = fill(requests_of(workspace, days.served))
+    weekend = fill(requests_of(workspace, days.served + DAY)) if days.has_weekend else ()
+    with _prepared(workspace, days, OWN_ROUNDS) as world:
+        yield replace(world, requests=requests, weekend=weekend, may_drift=True)
 
 
 def own_days(first: datetime, last: datetime) -> Days:

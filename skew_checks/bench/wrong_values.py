@@ -140,10 +140,13 @@ def one_slice(night: Night, share: float) -> Touched:
     """Milliseconds for seconds, for the users of one country only, or of one activity class where none is known."""
     profile = night.view("user_profile")
     profiles = night.partitions.at(profile, night.world.day)
-    column = next(name for name in SLICED_BY if profiles[name].null_count < len(profiles))
-    slices = dict(zip(keys_in(profiles, profile), profiles[column].to_pylist(), strict=True))
+    known = [name for name in SLICED_BY if profiles[name].null_count < len(profiles)]
+    column = profiles[known[0]].to_pylist() if known else [None] * len(profiles)
+    slices = dict(zip(keys_in(profiles, profile), column, strict=True))
     asked = [slices.get((arrival.request.user_id,)) for arrival in night.arrivals]
-    most = max({known for known in asked if known}, key=asked.count)
+    most = max(sorted({text for text in asked if text}), key=asked.count, default=None)
+    if most is None:
+        return Touched(0, len(night.arrivals))
     return _each(
         night,
         "user_totals",
