@@ -16,7 +16,7 @@ from skew_checks.causes.evidence import Evidence
 from skew_checks.judging.compare import Mask, differ
 from skew_checks.replay.event_times import source_sql
 
-MOST_LOOKED_AT = 2_000
+MOST_LOOKED_AT = 20_000
 LEAST_COLUMNS = 3
 """A row of fewer numbers may equal another by chance."""
 
