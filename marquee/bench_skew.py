@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +116,6 @@ def bench_skew(
     Other tools are asked about the same nights: TFDV's documented statistics, and Evidently itself. The whole takes
     about an hour on two cores, most of it Evidently; --quick a few minutes. docs/skew-bench.md lists what is seeded.
     """
-    import json
-
     from marquee.terminal import console
 
     if speed and (own or drawn):
@@ -127,17 +126,24 @@ def bench_skew(
             "none of these defects has another place to draw: name others, or leave out --drawn"
         )
     asks = others and not drawn
-    result = _speed(speed) if speed else _nights(plan, asks, evidently, own=own, quick=quick)
+    nights_of = partial(_nights, plan, asks, evidently, own=own, quick=quick, json_path=json_path)
+    result = _speed(speed) if speed else nights_of()
     if result.nights:
         console.print(_table(result.nights))
     if result.others:
         console.print(_others(result.nights, result.others))
     show(result.findings, result.setting, quick=quick)
     if json_path is not None:
-        json_path.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+        _write(result, json_path)
         console.print(f"nights in {json_path}")
     if gate:
         judge(result.findings)
+
+
+def _write(result: SkewBench, path: Path) -> None:
+    import json
+
+    path.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _has_places(plan: Plan) -> bool:
@@ -156,7 +162,10 @@ def _plan(
     return chosen(only, everything)
 
 
-def _nights(plan: Plan, others: bool, evidently: Path | None, *, own: bool, quick: bool) -> SkewBench:
+def _nights(
+    plan: Plan, others: bool, evidently: Path | None, *, own: bool, quick: bool, json_path: Path | None
+) -> SkewBench:
+    """The file has every night as soon as it is judged."""
     import tempfile
 
     from marquee.terminal import console
@@ -171,20 +180,25 @@ def _nights(plan: Plan, others: bool, evidently: Path | None, *, own: bool, quic
         spoken(console) as step,
         _world(Path(folder) / "world", own, quick, step) as world,
     ):
-        judged, asked = measure(
-            world, Path(folder), plan, other_shares=shares, evidently=evidently, step=step
-        )
-        features = len(world.bundle.contract.features)
         setting = {
             **machine(),
             "requests": len(world.requests),
-            "features": features,
+            "features": len(world.bundle.contract.features),
             "events": "own" if own else "simulated",
             "drawn places": plan.drawn,
         }
-    return SkewBench(
-        setting, tuple(judged), tuple(asked), notes=tuple(_notes(plan, judged, others, evidently))
-    )
+        judged: list[Judged] = []
+
+        def keep(night: Judged) -> None:
+            judged.append(night)
+            if json_path is not None:
+                _write(SkewBench(setting, tuple(judged), notes=("not finished",)), json_path)
+
+        asked = measure(
+            world, Path(folder), plan, other_shares=shares, evidently=evidently, step=step, keep=keep
+        )
+    notes = _notes(plan, judged, others, evidently)
+    return SkewBench(setting, tuple(judged), tuple(asked), notes=tuple(notes))
 
 
 def _notes(plan: Plan, nights: Sequence[Judged], others: bool, evidently: Path | None) -> Iterator[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -12,8 +15,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
+from feature_repo.errors import FeatureError
+from marquee.__main__ import run as marquee
 from ranking_service.assemble import assemble
 from ranking_service.online import ranker
+from skew_checks.bench import lagging
 from skew_checks.bench.catalogue import DEFECTS, NAMES
 from skew_checks.bench.comparison import compared
 from skew_checks.bench.controls import CONTROLS
@@ -115,6 +121,49 @@ def test_a_matrix_whose_rows_are_one_candidate_further_is_named(world: World, tm
     assert {defect.cause for defect in report.defects} == {Cause.OTHER_ROW}
     assert {"item_popularity", "item_attributes", "user_item"} <= {defect.view for defect in report.defects}
     assert not {"user_activity", "user_totals"} & {defect.view for defect in report.defects}
+
+
+def test_the_verb_keeps_every_night_even_where_a_later_one_fails(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("skew_checks.bench.world.made_world", lambda _folder, _size: nullcontext(world))
+    told = tmp_path / "nights.json"
+    line = [
+        "bench",
+        "skew",
+        "--only",
+        "eviction,late-data",
+        "--shares",
+        "0.3",
+        "--no-others",
+        "--json",
+        str(told),
+    ]
+    with patch.object(lagging, "choose", _once(lagging.choose)):
+        assert marquee(line) == 1
+    assert "no more" in capsys.readouterr().err
+    left = json.loads(told.read_text())
+    assert [night["name"] for night in left["nights"]] == ["late-data"]
+    assert left["notes"] == ["not finished"]
+    assert marquee(line) == 0
+    done = json.loads(told.read_text())
+    assert [(night["name"], night["named"]) for night in done["nights"]] == [
+        ("late-data", True),
+        ("eviction", True),
+    ]
+    assert (done["notes"], done["setting"]["events"]) == ([], "simulated")
+
+
+def _once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which fails from its second call on."""
+    calls = count()
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        if next(calls):
+            raise FeatureError("no more")
+        return function(*arguments, **named)
+
+    return called
 
 
 def judged(name: str, share: float | None, **changes: object) -> Judged:

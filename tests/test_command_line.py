@@ -161,6 +161,10 @@ WRONG_USAGE = [
     ("bench rank --rounds 1", "--rounds"),
     ("bench rank --candidates 0", "--candidates"),
     ("bench rank --own", REDIS_VARIABLE),
+    ("bench skew --own --speed 1e5", "--own"),
+    ("bench skew --drawn 1 --only wrong-model,lag", "--drawn"),
+    ("bench skew --only no-such-defect", "no-such-defect"),
+    ("bench skew --shares 0", "--shares"),
 ]
 
 

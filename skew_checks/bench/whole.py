@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from skew_checks.bench.evidently import ask, version_in, write_matrix
 from skew_checks.bench.judged import A_A, Judged
 from skew_checks.bench.night import Night
 from skew_checks.bench.others import EVIDENTLY, TFDV, OtherNight, TfdvStyle, is_right, served_matrix
-from skew_checks.bench.run import Plan, Step, fresh, run
+from skew_checks.bench.run import Plan, Step, fresh, nothing, run
 from skew_checks.bench.world import World
 
 REFERENCE_SEED, HEALTHY_SEED = 999, 998
@@ -103,14 +104,17 @@ def measure(
     other_shares: tuple[float, ...],
     evidently: Path | None = None,
     step: Step,
-) -> tuple[list[Judged], list[OtherNight]]:
-    """Every night of the plan, and what the other tools say of those at `other_shares`; none are asked without."""
+    keep: Callable[[Judged], None],
+) -> list[OtherNight]:
+    """What the other tools say of the plan's nights at `other_shares`; none are asked without.
+
+    Every night goes to `keep` as soon as it is judged: a later one may fail, and an hour of nights with it.
+    """
     if evidently is not None:
         version_in(evidently)
-    if not other_shares:
-        return list(run(world, folder, plan, step=step)), []
-    lookers = Lookers(world, folder, other_shares, writes=evidently is not None)
-    nights = list(run(world, folder, plan, step=step, look=lookers))
-    if evidently is not None:
+    lookers = Lookers(world, folder, other_shares, writes=evidently is not None) if other_shares else None
+    for night in run(world, folder, plan, step=step, look=lookers or nothing):
+        keep(night)
+    if lookers is not None and evidently is not None:
         lookers.ask_evidently(evidently, step)
-    return nights, lookers.nights
+    return lookers.nights if lookers is not None else []
