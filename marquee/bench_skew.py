@@ -7,20 +7,17 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from marquee.bench_figures import Measures, judge, show
+from marquee.bench_skew_tables import nights_table, others_table, speeds_table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from skew_checks.bench.judged import Judged
-    from skew_checks.bench.others import OtherNight
     from skew_checks.bench.result import SkewBench
     from skew_checks.bench.run import Plan, Step
-    from skew_checks.bench.speed import SpeedRun
     from skew_checks.bench.world import World
 
 NIGHTS, QUICK_NIGHTS = 100, 3
@@ -129,9 +126,9 @@ def bench_skew(
     nights_of = partial(_nights, plan, asks, evidently, own=own, quick=quick, json_path=json_path)
     result = _speed(speed) if speed else nights_of()
     if result.nights:
-        console.print(_table(result.nights))
+        console.print(nights_table(result.nights))
     if result.others:
-        console.print(_others(result.nights, result.others))
+        console.print(others_table(result.nights, result.others))
     show(result.findings, result.setting, quick=quick)
     if json_path is not None:
         _write(result, json_path)
@@ -242,78 +239,5 @@ def _speed(sizes: Sequence[float]) -> SkewBench:
         step(f"simulating {SPEED_SIZE.days} days of {SPEED_SIZE.users} users, training, materializing")
         with made_world(Path(folder) / "world", SPEED_SIZE) as world:
             runs = measure_speed(world, Path(folder), [round(size) for size in sizes], step)
-    console.print(_speeds(runs))
+    console.print(speeds_table(runs))
     return SkewBench(machine(), speed=tuple(runs))
-
-
-def _table(nights: Sequence[Judged]) -> Table:
-    """A row per defect: by share what became of it; then the controls."""
-    from rich.table import Table
-
-    shares = sorted({night.share for night in nights if night.share is not None})
-    table = Table(
-        "night", *(f"{share:.1%}" for share in shares), "first fail", "cause", title="seeded and said"
-    )
-    for name in dict.fromkeys(night.name for night in nights if night.share is not None):
-        mine = {night.share: night for night in nights if night.name == name}
-        last = mine[max(share for share in mine if share is not None)]
-        first = last.said[0] if last.said else None
-        marks = (_mark(mine.get(share)) for share in shares)
-        table.add_row(name, *marks, first.view if first else "", first.cause if first else "")
-    for night in (night for night in nights if night.share is None and (night.found or night.name != "a-a")):
-        fails = ", ".join(f"{said.view}: {said.cause}" for said in night.said) or ", ".join(night.drifted[:3])
-        table.add_row(
-            night.name,
-            *("" for _ in shares),
-            f"{night.outcome} {fails}",
-            "NOT SILENT" if night.found else "silent",
-        )
-    return table
-
-
-def _mark(night: Judged | None) -> str:
-    """found and named; found; nothing; and how many wrong fails there were beside."""
-    if night is None:
-        return ""
-    if not night.touched.units:
-        return "nothing to change"
-    word = "named" if night.named else "found" if night.found else "-"
-    return f"{word} +{night.wrong}" if night.wrong else word
-
-
-def _others(nights: Sequence[Judged], others: Sequence[OtherNight]) -> Table:
-    """Who finds what: share of defects by share of rows, and of healthy nights with an alarm."""
-    from rich.table import Table
-
-    from skew_checks.bench.comparison import compared
-
-    table = Table("tool", "nights", "found", "of", "columns named", title="the same nights, by who looks")
-    for row in compared(nights, others):
-        table.add_row(
-            row.tool,
-            row.nights,
-            str(row.found),
-            str(row.of),
-            "" if row.columns is None else f"{row.columns:.1f}",
-        )
-    return table
-
-
-def _speeds(runs: Sequence[SpeedRun]) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        "rows", "requests", "seconds", "processor s", "rows/s", "peak GB", "exit", title="the whole job"
-    )
-    for run in runs:
-        values: tuple[Any, ...] = (
-            f"{run.rows:,}",
-            f"{run.requests:,}",
-            f"{run.seconds:.1f}",
-            f"{run.processor_seconds:.1f}",
-            f"{run.rows_per_second:,.0f}",
-            f"{run.peak_gigabytes:.2f}",
-            run.exit_code,
-        )
-        table.add_row(*map(str, values))
-    return table
