@@ -111,7 +111,7 @@ def bench_skew(
     asked then.
 
     Other tools are asked about the same nights: TFDV's documented statistics, and Evidently itself. The whole takes
-    about an hour on two cores, most of it Evidently; --quick a few minutes. docs/skew-bench.md lists what is seeded.
+    the better part of an hour; parts of it (--only) can run side by side. docs/skew-bench.md lists what is seeded.
     """
     from marquee.terminal import console
 

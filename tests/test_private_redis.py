@@ -14,7 +14,7 @@ import redis
 
 from feature_repo.errors import OnlineStoreError
 from feature_repo.workspace import REDIS_VARIABLE
-from materialization.private_redis import given_or_private_redis, private_redis
+from materialization.private_redis import LISTED, given_or_private_redis, private_redis
 
 OWNER = """
 import sys, time
@@ -55,6 +55,16 @@ def test_servers_side_by_side_do_not_see_each_others_keys(tmp_path: Path) -> Non
     with private_redis(tmp_path) as first, private_redis(tmp_path) as second:
         redis.Redis.from_url(first.url).set("key", "first")
         assert redis.Redis.from_url(second.url).get("key") is None
+
+
+def test_a_hash_of_many_small_rows_is_a_hash_and_no_list(tmp_path: Path) -> None:
+    """A list is searched as a whole for each of a request's candidates."""
+    with private_redis(tmp_path) as server:
+        client = redis.Redis(port=server.port)
+        client.hset("pairs", mapping={f"item {number}": b"x" * 40 for number in range(LISTED)})
+        assert client.object("encoding", "pairs") in (b"ziplist", b"listpack")
+        client.hset("pairs", "one more", b"x")
+        assert client.object("encoding", "pairs") == b"hashtable"
 
 
 def test_nothing_is_written_to_disk(tmp_path: Path) -> None:

@@ -302,6 +302,18 @@ def test_a_pattern_over_one_value_counts_only_where_there_is_no_other_value() ->
     assert of_numbers.unit(Values(numbers(5000, 5000, 5000, 5000, 1, 3), mixed)) is None
 
 
+@pytest.mark.parametrize(("hours", "is_clock"), [(5.0, True), (6.0, False), (12.0, False)])
+def test_a_row_of_another_run_is_no_clock_whatever_freshness_the_view_declares(
+    hours: float, is_clock: bool
+) -> None:
+    """Event times off by whole cadences are an older row; the target has nothing to say about it."""
+    served, right = numbers(1, 2, 3, 4), numbers(5, 6, 7, 9)
+    case = _with_rows(Values(served, right))
+    case.__dict__.update(own=np.full(4, AT + hours * 3600), view_rows=_Rows(np.zeros(len(case) + 100, bool)))
+    case.evidence.__dict__["judge"] = _Judge({"item_view": _Facts(target_seconds=7_000.0)})
+    assert (of_clocks.clock(case) is not None) == is_clock
+
+
 def explained_clock(served: np.ndarray, right: np.ndarray) -> Mask:
     seen = of_clocks.clock(_with_rows(Values(served, right, value_type="DOUBLE", name="seen_at")))
     assert seen is not None
