@@ -18,7 +18,9 @@ from feature_repo.frames import columns_from_table
 from ranking_service.assemble import assemble
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.blocks import BlockPlan
+from ranking_service.online.degrade import unread
 from ranking_service.online.fetched import Fetched, Origin
+from ranking_service.online.packed_reader import KINDS
 from ranking_service.serving_log.places import closed_segments
 from ranking_service.serving_log.tables import (
     LoggedRanking,
@@ -125,6 +127,20 @@ def test_views_that_were_not_even_tried_count_as_unread() -> None:
     assert {row["presence__item_stats"] for row in rows} == {"unread"}
     assert [row["item_genres"] for row in rows] == [[]] * 4
     assert [row["item_plays"] for row in rows] == [None] * 4
+
+
+def test_candidates_of_which_nothing_was_read_are_written_as_such_alone_and_among_others() -> None:
+    plans = [
+        BlockPlan(CONTRACT, tuple(view for view in CONTRACT.views if set(view.join_keys) == kind))
+        for kind in KINDS
+    ]
+    logged = without_model(ranked())
+    nothing = replace(logged, ranking=replace(logged.ranking, fetched=unread(plans, 4, reason="no room")))
+    assert nothing.ranking.fetched.is_unread
+    assert not logged.ranking.fetched.is_unread
+    alone, mixed = (candidates_table(some, CONTRACT) for some in ([nothing] * 3, [logged, *[nothing] * 3]))
+    assert alone.schema == mixed.schema
+    assert alone.to_pylist() == mixed.slice(4).to_pylist()
 
 
 def test_values_after_their_defaults_stand_beside_those_before(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ranking_service.online.fetched import DegradedView, EntityRows, Origin, ViewRows
+from ranking_service.online.blocks import BlockPlan
+from ranking_service.online.fetched import DegradedView, EntityRows, Fetched, Origin, ViewRows
 
 LAST_KNOWN, DEFAULTS = 1, 2
 """Levels of a view."""
@@ -40,3 +41,14 @@ def degraded_views(
         share = int(np.count_nonzero(known)) * (candidates if len(known) == 1 else 1)
         oldest = float(ages[known].max(initial=0.0))
         yield DegradedView(name, DEFAULTS if unread.any() else LAST_KNOWN, share, oldest)
+
+
+def unread(plans: Sequence[BlockPlan], candidates: int, *, reason: str) -> Fetched:
+    """No row of any view. `plans` are those of the user's views, the items' and the pairs'."""
+    counts = (1, candidates, candidates)
+    user, item, pair = (
+        plan.entity_rows(plan.blank.take(np.zeros(count, np.intp)))
+        for plan, count in zip(plans, counts, strict=True)
+    )
+    views = [DegradedView(name, DEFAULTS, 0, 0.0) for rows in (user, item, pair) for name in rows.views]
+    return Fetched(candidates, user, item, pair, degraded=tuple(views), reason=reason)

@@ -32,6 +32,12 @@ class FeatureReader(Protocol):
         `at` is the request's time in Unix seconds, against which ttl counts.
         """
 
+    def known(self, user_id: str, item_ids: Sequence[str], *, at: float, reason: str) -> Fetched:
+        """What an earlier answer of the store said, without asking; all of it degraded, for this reason."""
+
+    def unread(self, candidates: int, *, reason: str) -> Fetched:
+        """No row of any view, and none looked for: what an answer without any feature stands on."""
+
     async def run(self) -> None:
         """Whatever goes on between requests; until cancelled."""
 

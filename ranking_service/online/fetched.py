@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +109,12 @@ class Fetched:
     """Why any is."""
     cached_candidates: int = 0
     """Candidates whose item rows were in memory, and current."""
+
+    @cached_property
+    def is_unread(self) -> bool:
+        """Whether there is no row of any view, and the store did not say so."""
+        views = (view for rows in (self.user, self.item, self.pair) for view in rows.views.values())
+        return bool(self.degraded) and all((view.presence == Origin.UNREAD).all() for view in views)
 
     def slate(self, context: Columns) -> Slate:
         """All columns at length n, the request's own included; the user's row stands in every one of them."""

@@ -27,7 +27,7 @@ from ranking_service.assemble import Prepared
 from ranking_service.contract import Contract, ViewPlan
 from ranking_service.online.blocks import BlockPlan, Blocks
 from ranking_service.online.breaker import Breaker
-from ranking_service.online.degrade import degraded_views, last_known
+from ranking_service.online.degrade import degraded_views, last_known, unread
 from ranking_service.online.fetched import Fetched, Origin
 from ranking_service.online.item_cache import ItemCache
 from ranking_service.online.item_table import ABSENT, ItemTable, Slots
@@ -102,7 +102,7 @@ class PackedReader:
             user, pairs = await self._read(user_id, item_ids, missed, seconds)
             slots = await self._slots(item_ids, until)
         except OnlineStoreError as error:
-            return self._degraded(user_id, item_ids, at=at, reason=str(error))
+            return self.known(user_id, item_ids, at=at, reason=str(error))
         fetched = self._fetched(user, slots, pairs, at)
         return replace(fetched, cached_candidates=len(item_ids) - len(missed))
 
@@ -201,7 +201,7 @@ class PackedReader:
             ),
         )
 
-    def _degraded(self, user_id: str, item_ids: Sequence[str], *, at: float, reason: str) -> Fetched:
+    def known(self, user_id: str, item_ids: Sequence[str], *, at: float, reason: str) -> Fetched:
         """From what is known, however old it may be by the settings."""
         now = time.monotonic()
         since = now - self.settings.levels.last_known_seconds
@@ -233,6 +233,10 @@ class PackedReader:
             reason=reason,
             cached_candidates=int(np.count_nonzero(current)),
         )
+
+    def unread(self, candidates: int, *, reason: str) -> Fetched:
+        """No row of any view, and none looked for."""
+        return unread(self.kinds, candidates, reason=reason)
 
 
 def check_join_keys(contract: Contract) -> None:

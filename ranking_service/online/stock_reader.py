@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from feature_repo.errors import OnlineStoreError
 from materialization.data_plane.online.link import PING
 from ranking_service.contract import Contract
 from ranking_service.online.blocks import BlockPlan
 from ranking_service.online.breaker import Breaker
-from ranking_service.online.degrade import degraded_views
-from ranking_service.online.fetched import EntityRows, Fetched
+from ranking_service.online.degrade import unread
+from ranking_service.online.fetched import Fetched
 from ranking_service.online.packed_reader import KINDS
 from ranking_service.online.stock_redis_reader import StockRedisReader
 from ranking_service.online.threads import StoreThreads
@@ -42,7 +40,7 @@ class StockReader:
     async def fetch(self, user_id: str, item_ids: Sequence[str], *, at: float, seconds: float) -> Fetched:
         """As `FeatureReader.fetch`; nothing is remembered."""
         if seconds <= 0:
-            return self._unread(len(item_ids), "no time is left to ask the feature store")
+            return self.unread(len(item_ids), reason="no time is left to ask the feature store")
         try:
             self.breaker.check()
             fetched = await self.threads.call(
@@ -50,9 +48,17 @@ class StockReader:
             )
         except OnlineStoreError as error:
             self.breaker.failed(str(error))
-            return self._unread(len(item_ids), str(error))
+            return self.unread(len(item_ids), reason=str(error))
         self.breaker.succeeded()
         return fetched
+
+    def known(self, user_id: str, item_ids: Sequence[str], *, at: float, reason: str) -> Fetched:  # noqa: ARG002
+        """Nothing: nothing is remembered."""
+        return self.unread(len(item_ids), reason=reason)
+
+    def unread(self, candidates: int, *, reason: str) -> Fetched:
+        """As `FeatureReader.unread`."""
+        return unread(self.plans, candidates, reason=reason)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -67,18 +73,3 @@ class StockReader:
     async def close(self) -> None:
         self.threads.close()
         self.rows.link.close()
-
-    def _unread(self, candidates: int, reason: str) -> Fetched:
-        user, item, pair = (
-            _nothing(plan, count) for plan, count in zip(self.plans, (1, candidates, candidates), strict=True)
-        )
-        views = [
-            *degraded_views(user, candidates, np.zeros(1)),
-            *degraded_views(item, candidates, np.zeros(candidates)),
-            *degraded_views(pair, candidates, np.zeros(candidates)),
-        ]
-        return Fetched(candidates, user, item, pair, degraded=tuple(views), reason=reason)
-
-
-def _nothing(plan: BlockPlan, count: int) -> EntityRows:
-    return plan.entity_rows(plan.blank.take(np.zeros(count, np.intp)))

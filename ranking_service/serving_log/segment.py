@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,8 +86,9 @@ class OpenSegment:
         """Raises OSError or pa.ArrowException; then the segment is lost and must be discarded."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.written += len(logged)
-        self._candidates.append(candidates_table(logged, self.contract))
-        self._requests.append(requests_table(logged, self.contract))
+        for group in _by_reading(logged):
+            self._candidates.append(candidates_table(group, self.contract))
+            self._requests.append(requests_table(group, self.contract))
 
     def close(self) -> None:
         """Raises OSError; then the segment is lost and must be discarded."""
@@ -104,3 +105,11 @@ class OpenSegment:
         self._candidates.abandon()
         self._requests.abandon()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _by_reading(logged: Sequence[LoggedRanking]) -> Iterator[list[LoggedRanking]]:
+    """Rankings that had rows, and those without any, which are cheap to write by themselves."""
+    for is_unread in (False, True):
+        group = [entry for entry in logged if entry.ranking.fetched.is_unread is is_unread]
+        if group:
+            yield group

@@ -133,15 +133,36 @@ def candidates_table(logged: Sequence[LoggedRanking], contract: Contract) -> pa.
         "is_returned": pa.array(np.concatenate(returned)),
         "score": numbers(np.concatenate([ranking.scores for ranking in rankings]), pa.float32()),
     }
+    if all(ranking.fetched.is_unread for ranking in rankings):
+        return pa.table(columns | _no_features(sum(counts), contract))
     kinds = [(len(ranking.order), (ranking.fetched.item, ranking.fetched.pair)) for ranking in rankings]
-    columns |= _stored(kinds, [view for view in contract.views if view.join_keys != USER_KEYS])
+    return pa.table(columns | _features(kinds, [ranking.model_input for ranking in rankings], contract))
+
+
+def _features(
+    found: Found, inputs: Sequence[npt.NDArray[np.float32] | None], contract: Contract
+) -> dict[str, pa.Array]:
+    """What is stored of each candidate, and what the model saw of it."""
+    columns = _stored(found, [view for view in contract.views if view.join_keys != USER_KEYS])
     columns |= _filled(columns, contract)
     width = len(contract.features)
-    inputs = [_input_or_missing(ranking.model_input, len(ranking.order), width) for ranking in rankings]
-    by_feature = np.concatenate([matrix.T for matrix in inputs], axis=1)
+    matrices = [
+        _input_or_missing(matrix, count, width) for matrix, (count, _) in zip(inputs, found, strict=True)
+    ]
+    by_feature = np.concatenate([matrix.T for matrix in matrices], axis=1)
     for name, values in zip(contract.feature_names, by_feature, strict=True):
         columns[MODEL_PREFIX + name] = numbers(values, pa.float32())
-    return pa.table(columns)
+    return columns
+
+
+def _no_features(count: int, contract: Contract) -> dict[str, pa.Array]:
+    """The same of candidates of which nothing was read: one row, so many times. Under overload these are many, and
+    must cost the writer little."""
+    one, places = _features([(1, ())], [None], contract), pa.repeat(0, count)
+    return {
+        name: pa.nulls(count, values.type) if values.null_count else values.take(places)
+        for name, values in one.items()
+    }
 
 
 def _request_row(entry: LoggedRanking) -> dict[str, object]:

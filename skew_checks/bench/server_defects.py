@@ -83,6 +83,12 @@ class Rotated:
     async def fetch(self, user_id: str, item_ids: Sequence[str], *, at: float, seconds: float) -> Fetched:
         return await self.inner.fetch(user_id, [*item_ids[1:], item_ids[0]], at=at, seconds=seconds)
 
+    def known(self, user_id: str, item_ids: Sequence[str], *, at: float, reason: str) -> Fetched:
+        return self.inner.known(user_id, item_ids, at=at, reason=reason)
+
+    def unread(self, candidates: int, *, reason: str) -> Fetched:
+        return self.inner.unread(candidates, reason=reason)
+
     async def run(self) -> None:
         await self.inner.run()
 
