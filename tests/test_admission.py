@@ -136,7 +136,7 @@ def test_a_full_queue_refuses_and_an_interactive_request_takes_a_prefetching_one
         assert await visitors.outcome("p") == "refused"
         await visitors.visit("d")
         assert await visitors.outcome("d") == "refused"
-        assert visitors.admission.refused == 4
+        assert visitors.admission.turned_away == 4
         for name in "abc":
             await visitors.end(name)
         assert visitors.working == ["a", "b", "c"]

@@ -112,6 +112,33 @@ class Ranker:
             micros=watch.micros,
         )
 
+    def unranked(self, request: RankRequest, *, reason: str) -> Ranking:
+        """At level 3 at once, asking neither the feature store nor the model: a tenth of a ranking's work."""
+        watch = Stopwatch()
+        ids, at = request.candidate_ids, request.request_timestamp
+        if self.model_free.features:
+            fetched = self.reader.known(request.user_id, ids, at=at, reason=reason)
+        else:
+            fetched = self.reader.unread(len(ids), reason=reason)
+        watch.lap("fetch")
+        order = self.model_free(fetched)
+        watch.lap("order")
+        return Ranking(
+            request=request,
+            bundle_version=self.bundle.version,
+            level=MODEL_FREE,
+            reason=reason,
+            order=order,
+            scores=np.full(len(order), np.nan, np.float32),
+            returned=min(request.limit or len(order), len(order)),
+            fetched=fetched,
+            context=request.columns(self.bundle.contract),
+            model_input=None,
+            explanations=(),
+            explanation_skipped=request.explain,
+            micros=watch.micros,
+        )
+
     async def _fetch(self, request: RankRequest, deadline: float) -> Fetched:
         """Leaves the model its time."""
         expected = self.scoring.expected(len(request.candidate_ids))

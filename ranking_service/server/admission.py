@@ -2,7 +2,7 @@
 
 The limit rises by one for every round of answers within the target time, and falls by a tenth when an answer takes
 longer (additive increase, multiplicative decrease, as TCP's congestion window). A request that cannot be expected to
-be answered in its caller's time is refused at once instead of late.
+be answered in its caller's time is turned away at once instead of late, and so is one whose turn does not come in time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Admission:
     in_flight: int = 0
     prefetches: int = 0
     """Of those in flight."""
-    refused: int = 0
+    turned_away: int = 0
     pace: Pace = field(default_factory=Pace)
     """Seconds between two answers while there is work."""
     work: Pace = field(default_factory=Pace)
@@ -110,7 +110,7 @@ class Admission:
         turn = asyncio.get_running_loop().create_future()
         queue.append(turn)
         try:
-            await asyncio.wait((turn,), timeout=deadline - now)
+            await asyncio.wait((turn,), timeout=deadline - now - SPARE * self.work.expected(1))
         except BaseException:
             if turn.done() and turn.exception() is None:
                 self._release(is_prefetch)
@@ -119,22 +119,25 @@ class Admission:
         finally:
             if turn in queue:
                 queue.remove(turn)
-        if not turn.done():
+        if turn.done():
+            turn.result()
+        elif time.monotonic() < deadline:
+            self._refuse("its turn did not come in time", self.pace.expected(1))
+        else:
             raise TooLateError("the caller's time ran out while the request waited for its turn")
-        turn.result()
 
     def _made_room(self, is_prefetch: bool) -> bool:
         """An interactive request takes the place of the prefetch request that came last."""
         if is_prefetch or not self._prefetch:
             return False
-        self.refused += 1
+        self.turned_away += 1
         self._prefetch.pop().set_exception(
             self._overloaded("interactive requests come first", self.pace.expected(1))
         )
         return True
 
     def _refuse(self, problem: str, expected: float) -> None:
-        self.refused += 1
+        self.turned_away += 1
         raise self._overloaded(problem, expected)
 
     def _overloaded(self, problem: str, expected: float) -> OverloadedError:

@@ -40,6 +40,9 @@ class WorkerState:
     breaker_opened: int = _count("marquee_breaker_opened_total", "Times that Redis was given up for a while.")
     hedges: int = _count("marquee_redis_hedges_total", "Reads sent a second time because the first was slow.")
     redis_failures: int = _count("marquee_redis_failures_total", "Reads that brought nothing in time.")
+    browned_out: int = _count(
+        "marquee_brownout_answers_total", "Requests answered without the model for want of room to rank."
+    )
     admission_refused: int = _count("marquee_admission_refused_total", "Requests refused for want of room.")
     rate_limited: int = _count("marquee_rate_limited_total", "Requests over their caller's share.")
     log_written: int = _count("marquee_log_written_total", "Requests written to the serving log.")

@@ -61,7 +61,8 @@ class Reporting:
             "in_flight": admission.in_flight,
             "queued": admission.queued,
             "admission_limit": int(admission.limit),
-            "admission_refused": admission.refused,
+            "browned_out": servicer.brownout.answers,
+            "admission_refused": admission.turned_away - servicer.brownout.answers,
             "rate_limited": 0 if limiter is None else limiter.refused,
             "swaps": sum(follower.switches for follower in self.followers),
             "swap_failures": sum(follower.refusals for follower in self.followers),
@@ -70,9 +71,6 @@ class Reporting:
             counts = log.counts
             numbers |= {"log_queued": counts.waiting, "log_written": counts.written}
             numbers |= {"log_dropped": counts.dropped, "log_unsampled": counts.unsampled}
-        if servicer.shadow is not None:
-            shadowed = servicer.shadow.counts
-            numbers |= {"shadow_scored": shadowed.logged, "shadow_dropped": shadowed.dropped}
         if servicer.shadow is not None:
             told = servicer.shadow.counts
             numbers |= {"shadow_scored": told.logged + told.unwritten, "shadow_dropped": told.dropped}

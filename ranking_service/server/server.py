@@ -26,6 +26,7 @@ from ranking_service.online.ranker import Ranker
 from ranking_service.online.start_up import open_ranker
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission, backlog_limits
+from ranking_service.server.brownout import Brownout
 from ranking_service.server.door import Door
 from ranking_service.server.feast_api import add_feast_api
 from ranking_service.server.reporting import Reporting
@@ -108,7 +109,8 @@ class LoopServer:
         except BaseException:
             await models.close()
             raise
-        servicer = Servicer(models, Admission(settings.admission), log, settings, watch, door.limiter, shadow)
+        admission, brownout = Admission(settings.admission), Brownout(settings.admission.brownout_share)
+        servicer = Servicer(models, admission, log, settings, watch, brownout, door.limiter, shadow)
         started = cls(place, f"{place.host}:{bound}", servicer, server, HealthServicer())
         await started._serve()
         expiry = None if door.certificates is None else door.certificates.current.expires_at

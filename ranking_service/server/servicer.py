@@ -19,11 +19,14 @@ from feature_repo.errors import (
     ServerFault,
     TooLateError,
 )
+from ranking_service.contract import Contract
 from ranking_service.models.served import DEFAULT, ServedModels
 from ranking_service.models.shadow import Shadow
-from ranking_service.online.ranker import Ranker
+from ranking_service.online.ranker import MODEL_FREE, Ranker, Ranking
+from ranking_service.online.request import RankRequest
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission
+from ranking_service.server.brownout import Brownout
 from ranking_service.server.rate_limit import RateLimiter
 from ranking_service.server.watch import Call, Watch
 from ranking_service.server.wire import decode, encode
@@ -50,6 +53,18 @@ AT_ONCE = 4
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A request that has been checked."""
+
+    request: RankRequest
+    model: str
+    """Its name in the server's settings."""
+    received: float
+    """Unix seconds."""
+    decode_micros: int
+
+
 @dataclass
 class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     """Belongs to one event loop."""
@@ -59,6 +74,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     log: ServingLog | None
     settings: ServiceSettings
     watch: Watch
+    brownout: Brownout
+    """What becomes of requests that admission turns away."""
     limiter: RateLimiter | None = None
     """Each caller's share; None where there is no limit."""
     shadow: Shadow | None = None
@@ -137,23 +154,38 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         if self.limiter is not None:
             self.limiter.check(call.caller)
         is_prefetch = message.priority == ranking_pb2.PRIORITY_PREFETCH
-        async with self.admission.turn(is_prefetch=is_prefetch, deadline=deadline):
-            started, received = time.perf_counter_ns(), self.clock()
-            with self.models.leased(message.model) as ranker:
-                contract = ranker.bundle.contract
-                request = decode(message, lambda: received).checked(
-                    contract, candidate_limit=self.settings.candidate_limit
-                )
-                decode_micros = (time.perf_counter_ns() - started) // 1000
-                ranking = await ranker(request, deadline=deadline)
-            model = message.model or DEFAULT
-            response = encode(ranking, decode_micros=decode_micros, model=model)
-            self.watch.metrics.aged(model, ranking.fetched, at=request.request_timestamp)
-            if self.log is not None:
-                self.log.offer(LoggedRanking(ranking, contract, received, model))
-            if self.shadow is not None and model == DEFAULT:
-                self.shadow.offer(ranking, contract)
-            return response
+        try:
+            async with self.admission.turn(is_prefetch=is_prefetch, deadline=deadline):
+                with self.models.leased(message.model) as ranker:
+                    asked = self._asked(message, ranker)
+                    ranking = await ranker(asked.request, deadline=deadline)
+                    if self.shadow is not None and asked.model == DEFAULT:
+                        self.shadow.offer(ranking, ranker.bundle.contract)
+                    return self._told(asked, ranking, ranker.bundle.contract)
+        except OverloadedError as error:
+            if is_prefetch or self.settings.levels.lowest < MODEL_FREE or not self.brownout.has_time:
+                raise
+            with self.brownout.answering(), self.models.leased(message.model) as ranker:
+                asked = self._asked(message, ranker)
+                ranking = ranker.unranked(asked.request, reason=str(error))
+                return self._told(asked, ranking, ranker.bundle.contract)
+
+    def _asked(self, message: ranking_pb2.RankRequest, ranker: Ranker) -> _Asked:
+        """Raises RequestError."""
+        started, received = time.perf_counter_ns(), self.clock()
+        request = decode(message, lambda: received).checked(
+            ranker.bundle.contract, candidate_limit=self.settings.candidate_limit
+        )
+        micros = (time.perf_counter_ns() - started) // 1000
+        return _Asked(request, message.model or DEFAULT, received, micros)
+
+    def _told(self, asked: _Asked, ranking: Ranking, contract: Contract) -> ranking_pb2.RankResponse:
+        """The answer; the log gets it, too."""
+        response = encode(ranking, decode_micros=asked.decode_micros, model=asked.model)
+        self.watch.metrics.aged(asked.model, ranking.fetched, at=asked.request.request_timestamp)
+        if self.log is not None:
+            self.log.offer(LoggedRanking(ranking, contract, asked.received, asked.model))
+        return response
 
     def _deadline(self, context: grpc.aio.ServicerContext) -> float:
         """A caller without a deadline has the time of the settings."""
