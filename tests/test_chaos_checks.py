@@ -20,6 +20,7 @@ from chaos.load import Load, Plan
 from chaos.outcome import Outcome, Window, measure
 from chaos.resp import ReplyCutter
 from chaos.scenario import Goals
+from chaos.serve_process import CALLER_GONE, TRACE_END, stack_traces
 from chaos.timeline import Timeline
 from hypothesis import given
 from hypothesis import strategies as st
@@ -231,6 +232,22 @@ def test_late_and_refused_calls_cost_availability_and_cancelled_ones_do_not() ->
     assert outcome.availability == pytest.approx(7 / 9)
     missed = Goals(recovery_seconds=None, goodput_share=0.9).missed(outcome)
     assert missed == ["availability 77.78% < 99.9%", "goodput 7% < 90% of capacity"]
+
+
+def test_goodput_counts_answers_in_time_and_tells_whole_ones_apart() -> None:
+    calls = [make_call(number, at=95.0) for number in range(10)]
+    for number, call in enumerate(calls):
+        call.level = 3 if number < 6 else 0
+    calls[9].finished += 1.0
+    outcome = measured(calls)
+    assert (outcome.goodput_share, outcome.whole_share) == (pytest.approx(0.09), pytest.approx(0.03))
+
+
+def test_a_stack_trace_is_a_crash_unless_the_caller_had_left() -> None:
+    trace = '{"level": "error", "exception": "Traceback (most recent call last):\\n KeyError: 7"}'
+    gone = f'{{"message": "{CALLER_GONE} [x]", "exception": "Traceback (most recent call last): ..."}}'
+    assert stack_traces(f"started\n{gone}\n{trace}\n") == [trace]
+    assert len(stack_traces(trace.replace("KeyError", "x" * 1_000))[0]) == TRACE_END
 
 
 def test_internals_in_an_error_are_noticed() -> None:

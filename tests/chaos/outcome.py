@@ -43,7 +43,9 @@ class Outcome:
     recovery_seconds: float | None
     """From the fault's end to the first second in which 99 % are of level 0 again; None if there is none."""
     goodput_share: float
-    """Answered in time per second of the fault, as a share of capacity."""
+    """Answered in time, at any level, per second of the fault, as a share of capacity."""
+    whole_share: float
+    """The same of answers at level 0."""
     capacity: float
     """Requests per second that the server answers without a fault."""
     sender_p99_millis: float
@@ -89,6 +91,9 @@ def measure(
         crashes=list(crashes),
         recovery_seconds=recovery(counted, window.ended),
         goodput_share=_goodput(counted, window) / capacity if capacity else 0.0,
+        whole_share=_goodput([call for call in counted if call.level == 0], window) / capacity
+        if capacity
+        else 0.0,
         capacity=capacity,
         sender_p99_millis=float(np.percentile(lateness, 99)),
         seconds=_by_second(calls),

@@ -18,6 +18,8 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 CALLER_GONE = "ExecuteBatchError raised in core by servicer method"
 """gRPC's own words, with a stack trace, for an answer whose caller has left while it was being sent."""
+TRACE_END = 300
+"""Characters of a stack trace that are told; the server's log has each on one line, with all of it."""
 SERVING = re.compile(r"^serving .* on (\S+:\d+)", re.MULTILINE)
 
 
@@ -94,9 +96,8 @@ class ServeProcess:
         found = [f"worker {pid} is gone" for pid in self.seen - self.killed - self.workers()]
         if self.process.poll() is not None and self.process.pid not in self.killed:
             found.append(f"the server ended with exit code {self.process.returncode}")
-        said = self.output("stderr")
-        traces = said.count("Traceback (most recent call last)") - said.count(CALLER_GONE)
-        return [*found, f"{traces} stack traces on stderr"] if traces else found
+        traces = stack_traces(self.output("stderr"))
+        return [*found, *(f"a stack trace on stderr: {trace}" for trace in traces)]
 
     def stop(self) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -107,6 +108,12 @@ class ServeProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def stack_traces(stderr: str) -> list[str]:
+    """The end of each log line with one, but for those that tell of callers who left."""
+    lines = [line for line in stderr.splitlines() if "Traceback (most recent call last)" in line]
+    return [line[-TRACE_END:] for line in lines if CALLER_GONE not in line]
 
 
 @contextmanager

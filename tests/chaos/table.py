@@ -19,6 +19,7 @@ HEADINGS = (
     "errors",
     "wrong",
     "recovery",
+    "goodput",
     "goals",
 )
 
@@ -31,14 +32,15 @@ def table(results: Sequence[Result]) -> Table:
         )
     for result in results:
         verdict = "met" if result.is_passed else "missed"
-        cells = _cells(result.outcome) if result.outcome else ("",) * (len(HEADINGS) - 2)
+        is_surge = result.scenario.surge is not None
+        cells = _cells(result.outcome, is_surge=is_surge) if result.outcome else ("",) * (len(HEADINGS) - 2)
         if result.outcome is None and result.is_passed:
             verdict = "; ".join(result.notes)
         made.add_row(result.scenario.name, *cells, verdict, style=None if result.is_passed else "bold")
     return made
 
 
-def _cells(outcome: Outcome) -> tuple[str, ...]:
+def _cells(outcome: Outcome, *, is_surge: bool) -> tuple[str, ...]:
     recovery = outcome.recovery_seconds
     return (
         str(outcome.requests),
@@ -49,6 +51,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         ", ".join(f"{status} {count}" for status, count in outcome.errors.items()),
         str(outcome.wrong_count),
         "never" if recovery is None else f"{recovery:.1f} s",
+        f"{outcome.goodput_share:.0%} ({outcome.whole_share:.0%})" if is_surge else "",
     )
 
 
