@@ -18,7 +18,7 @@ LOAD_SHARE = 0.6
 """Of capacity."""
 LEAST_CAPACITY = 30.0
 """Calls per second."""
-WARM_UP_SECONDS, CAPACITY_SECONDS, CALLERS = 0.5, 2.0, 8
+WARM_UP_SECONDS, CAPACITY_SECONDS, CALLERS = 0.5, 4.0, 8
 
 
 @dataclass(frozen=True)
