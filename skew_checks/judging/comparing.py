@@ -26,7 +26,7 @@ from skew_checks.judging.compare import Mask, differ, inputs_differ
 from skew_checks.judging.subjects import Subject
 from skew_checks.judging.units import matrix_hashes
 from skew_checks.replay.join import OfflinePart, replay_part
-from skew_checks.replay.lag import with_own_rows
+from skew_checks.replay.lag import Lag
 from skew_checks.replay.served import Served
 from skew_checks.replay.view_facts import ViewFacts
 
@@ -72,7 +72,8 @@ class Judge:
             if not subject.is_model_column
         }
         bad = {name: mask for name, mask in bad.items() if mask.any()}
-        reference = with_own_rows(self, served, offline, right=right, bad=bad)
+        lag = Lag(self.workspace, self.views, self.facts)
+        reference = lag.with_own_rows(served, offline, right=right, bad=bad)
         for subject in self.subjects:
             name = subject.feature
             changed = not subject.is_model_column and reference.get(name) is not right.get(name)

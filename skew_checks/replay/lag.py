@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,47 +11,55 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo.columns import Column, Columns, Ragged
+from feature_repo.workspace import Workspace
 from materialization.data_plane.online.batched_fetch import Presence
 from ranking_service.contract import ViewPlan
 from ranking_service.serving_log.tables import EVENT_TIME_PREFIX, PRESENCE_PREFIX
-from skew_checks.judging.compare import Mask
 from skew_checks.replay.event_times import DueTimes, Floats, due_times, rows_of_event
 from skew_checks.replay.join import OfflinePart
 from skew_checks.replay.served import Served
-
-if TYPE_CHECKING:
-    from skew_checks.judging.comparing import Judge
+from skew_checks.replay.view_facts import ViewFacts
 
 EXPIRED = Presence.EXPIRED.name.lower()
 CLOSE_SECONDS = 1e-3
 
+Mask = npt.NDArray[np.bool_]
 
-def with_own_rows(
-    judge: Judge, served: Served, offline: OfflinePart, *, right: Columns, bad: Mapping[str, Mask]
-) -> Columns:
-    """`right` with the values of the served row's own event time wherever its lag is legitimate."""
-    result = dict(right)
-    for view in judge.views:
-        masks = [bad[field.name] for field in view.fields if field.name in bad]
-        if not masks:
-            continue
-        rows = np.flatnonzero(np.logical_or.reduce(masks))
-        log, joined = _tables(view, served, offline)
-        asked = joined.select([*view.join_keys, "request_timestamp"]).take(pa.array(rows))
-        at = np.asarray(asked["request_timestamp"].to_numpy(), np.float64)
-        own, is_gone = served_rows(view, log, rows)
-        target = judge.facts[view.name].target_seconds
-        times = due_times(judge.workspace, view, asked, at, target=target)
-        lags = legitimate(times, own=own, at=at, target=target)
-        gone = rows[lags & (is_gone | (view.ttl_seconds > 0) & (at - own > view.ttl_seconds))]
-        kept = np.flatnonzero(lags & ~is_gone & ~np.isnan(own))
-        stored = rows_of_event(judge.workspace, view, asked.take(pa.array(kept)), own[kept])
-        for field in view.fields:
-            result[field.name] = patched(
-                result[field.name], rows[kept[stored.places]], stored.columns[field.name]
-            )
-            result[field.name] = blanked(result[field.name], gone)
-    return result
+
+@dataclass(frozen=True)
+class Lag:
+    """How far the views of one bundle may lag, and where their rows are."""
+
+    workspace: Workspace
+    views: Sequence[ViewPlan]
+    facts: Mapping[str, ViewFacts]
+
+    def with_own_rows(
+        self, served: Served, offline: OfflinePart, *, right: Columns, bad: Mapping[str, Mask]
+    ) -> Columns:
+        """`right` with the values of the served row's own event time wherever its lag is legitimate."""
+        result = dict(right)
+        for view in self.views:
+            masks = [bad[field.name] for field in view.fields if field.name in bad]
+            if not masks:
+                continue
+            rows = np.flatnonzero(np.logical_or.reduce(masks))
+            log, joined = _tables(view, served, offline)
+            asked = joined.select([*view.join_keys, "request_timestamp"]).take(pa.array(rows))
+            at = np.asarray(asked["request_timestamp"].to_numpy(), np.float64)
+            own, is_gone = served_rows(view, log, rows)
+            target = self.facts[view.name].target_seconds
+            times = due_times(self.workspace, view, asked, at, target=target)
+            lags = legitimate(times, own=own, at=at, target=target)
+            gone = rows[lags & (is_gone | (view.ttl_seconds > 0) & (at - own > view.ttl_seconds))]
+            kept = np.flatnonzero(lags & ~is_gone & ~np.isnan(own))
+            stored = rows_of_event(self.workspace, view, asked.take(pa.array(kept)), own[kept])
+            for field in view.fields:
+                result[field.name] = patched(
+                    result[field.name], rows[kept[stored.places]], stored.columns[field.name]
+                )
+                result[field.name] = blanked(result[field.name], gone)
+        return result
 
 
 def served_rows(
