@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,15 @@ def test_imports_point_to_the_left(layer: str) -> None:
         if module.split(".")[0] in right
     ]
     assert not wrong
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """For type checking only, or inside a function, counts too."""
+    files = {str(path.relative_to(ROOT).with_suffix("")).replace("/", "."): path for path in sources(*LAYERS)}
+    sorter = TopologicalSorter(
+        {name: {module for module in imported(path) if module in files} for name, path in files.items()}
+    )
+    sorter.prepare()  # raises CycleError, which names them
 
 
 def test_the_data_plane_needs_nothing_of_marquee_but_its_errors() -> None:
