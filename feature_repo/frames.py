@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,23 @@ def _ragged(array: pa.ListArray) -> Ragged:
 
 def apply_to_frame(transform: Callable[[Columns], dict[str, Array]], inputs: pd.DataFrame) -> pd.DataFrame:
     """Run a request-time transform inside Feast: missing text counts as empty, as after defaults."""
-    columns = {name: column_from_series(inputs[name]) for name in inputs.columns}
-    return pd.DataFrame(transform(columns), index=inputs.index)
+    return pd.DataFrame(transform(_FrameColumns(inputs)), index=inputs.index)
+
+
+class _FrameColumns(Mapping[str, Column]):
+    """Feast hands over every column of the sources, twice; a column is converted when it is looked at."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def __getitem__(self, name: str) -> Column:
+        return column_from_series(self._frame[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frame.columns)
+
+    def __len__(self) -> int:
+        return len(self._frame.columns)
 
 
 def column_from_series(series: pd.Series) -> Column:
