@@ -81,7 +81,8 @@ def bench_rank(
     \b
     latency     one client: Rank, and what its parts cost bare: an empty call of the
                 same payload, the same bytes from Redis, the model on the same rows
-    stock       the same call with Feast's own read behind it
+    stock       the same call with Feast's get_online_features behind it, on-demand
+                views included
     cache       item rows from the server's memory and from Redis
     log         the same call with and without serving log
     saturation  requests/s, next to a server that does only the bare parts

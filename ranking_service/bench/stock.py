@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from feast import Entity, FeatureStore, FeatureView, FileSource, RepoConfig
+from feast import Entity, FeatureStore, FeatureView, FileSource, OnDemandFeatureView, RepoConfig
 from feast import Field as FeastField
 from feast.types import from_value_type
 from feast.value_type import ValueType
 
 from feature_repo.columns import Column, Ragged
 from materialization.bench.sides import Side, stores
+from materialization.declared import on_demand_views
 from materialization.private_redis import private_redis
 from ranking_service.bench.floor_server import patient_link
 from ranking_service.bench.processes import Running, free_port, running
@@ -51,13 +52,16 @@ def stock_server(world: BenchWorld, folder: Path, answer: bytes) -> Iterator[Run
 
 
 def stock_store(registry: Path, redis_url: str, contract: Contract) -> FeatureStore:
-    """The contract's views, registered."""
+    """The contract's views and the on-demand views of its transforms, registered."""
     entities = {
         key: Entity(name=key, join_keys=[key], value_type=ValueType.STRING) for key in ("user_id", "item_id")
     }
+    stored = {view.name: _feature_view(view, entities) for view in contract.views}
+    named = {plan.name for plan in contract.transforms}
+    computed = [_on_demand_view(view, stored) for view in on_demand_views() if view.name in named]
     store = open_stock(registry, redis_url, contract.project)
     with quiet():
-        store.apply([*entities.values(), *(_feature_view(view, entities) for view in contract.views)])
+        store.apply([*entities.values(), *stored.values(), *computed])
     return store
 
 
@@ -107,6 +111,22 @@ def _feature_view(view: ViewPlan, entities: dict[str, Entity]) -> FeatureView:
         schema=[*keys, *fields],
         source=FileSource(path="never_read.parquet", timestamp_field="event_timestamp"),
         ttl=timedelta(seconds=view.ttl_seconds),
+    )
+
+
+def _on_demand_view(declared: OnDemandFeatureView, stored: dict[str, FeatureView]) -> OnDemandFeatureView:
+    """The declared view's own function over the views that are `stored` here.
+
+    When it reads, Feast refuses a source whose fields are not the registered view's, descriptions and tags included.
+    """
+    sources = [stored[name] for name in declared.source_feature_view_projections]
+    return OnDemandFeatureView(
+        name=declared.name,
+        sources=[*declared.source_request_sources.values(), *sources],
+        schema=[FeastField(name=field.name, dtype=field.dtype) for field in declared.features],
+        mode=declared.mode,
+        udf=declared.udf,
+        udf_string=declared.udf_string,
     )
 
 
