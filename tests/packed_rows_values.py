@@ -11,6 +11,8 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 from hypothesis import strategies as st
 
+from materialization.data_plane.rows.layout import WITHOUT_CHECKSUM, Layout
+
 TEXT = st.text(max_size=8)
 BYTES = st.binary(max_size=8)
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -117,9 +119,34 @@ def as_feast(value: Any, value_type: str) -> Value:
     return found
 
 
+def as_format_1(layout: Layout, row: bytes) -> bytes:
+    """The row as the format without checksum had it."""
+    before = Layout(layout.columns, WITHOUT_CHECKSUM)
+    fixed = row[8 : layout.fixed_bytes - 4]
+    return bytes([WITHOUT_CHECKSUM, row[1]]) + before.fingerprint + fixed + row[layout.fixed_bytes :]
+
+
 def same(found: Value, written: Value | None) -> bool:
     """Equal to the bit; all kinds of null are one."""
     kind = written.WhichOneof("val") if written is not None else None
     if written is None or kind in (None, "null_val"):
         return found.WhichOneof("val") is None
     return bool(found.SerializeToString(deterministic=True) == written.SerializeToString(deterministic=True))
+
+
+LAYOUTS = st.lists(st.sampled_from(sorted(PYTHON_VALUES)), max_size=12).map(
+    lambda types: Layout.of((f"c{place}", value_type) for place, value_type in enumerate(types))
+)
+
+
+@st.composite
+def layouts_with_rows(draw: st.DrawFn, odd: bool = True) -> tuple[Layout, list[dict[str, Value]]]:
+    layout = draw(LAYOUTS)
+    row = st.fixed_dictionaries(
+        {
+            column.name: feast_values(column.value_type) | ABSENT | (ODD if odd else ABSENT)
+            for column in layout.columns
+        }
+    )
+    rows = draw(st.lists(row, max_size=4))
+    return layout, [{name: value for name, value in row.items() if value is not None} for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,12 @@ from online_store_world import (
     user_view,
     write,
 )
+from packed_rows_values import as_format_1
 
 from feature_repo.errors import FeatureError
 from materialization.data_plane.rows.entities import EntityError
+from materialization.data_plane.rows.layout import FORMAT_VERSION, WITHOUT_CHECKSUM, Layout
+from materialization.data_plane.rows.view_layout import layout_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FEATURES = ["activity:plays", "activity:score", "activity:genre"]
@@ -104,6 +108,53 @@ def test_order_and_duplicates_of_the_request_are_kept(
     assert [value for value, *_ in found["times"]] == [
         u * 10 if u < 3 and i != "c" else None for u, i in asked
     ]
+
+
+def test_a_row_altered_in_redis_is_not_found_however_it_is_asked_for(
+    store: FeatureStore, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, harmed = {"user_id": 1, "item_id": "a"}, {"user_id": 2, "item_id": "a"}
+    for entity in (whole, harmed):
+        put(store, entity["user_id"], {**plays(5), "genre": Value(string_val="drama")})
+        write(store, store.get_feature_view("seen"), [(entity, {"times": Value(int64_val=9)}, NOW, None)])
+    client = redis.Redis.from_url(redis_url)
+    (activity,) = client.keys("*activity*user_id|l2")
+    (seen,) = client.keys("*seen*l2")
+    client.setrange(activity, 24, b"\x07")
+    client.hset(seen, "sa", client.hget(seen, "sa").replace(b"\x09", b"\x08"))
+    found = answer(store, [*FEATURES, "seen:times"], [whole, harmed])
+    nothing = (None, "NOT_FOUND", EPOCH)
+    assert found["plays"] == [(5, "PRESENT", NOW), nothing]
+    assert found["genre"] == [("drama", "PRESENT", NOW), nothing]
+    assert found["times"] == [(9, "PRESENT", NOW), nothing]
+    online, view = store._get_provider().online_store, store.get_feature_view("activity")
+    assert online.online_read(store.config, view, [entity_key(user_id=2)], ["plays"]) == [(None, None)]
+    told = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
+    assert [text.split(":")[0] for text in told] == ["view activity", "view seen"], "and not at every read"
+    assert all("(1 in one read)" in text for text in told)
+
+
+def test_rows_of_the_format_before_are_read_until_they_are_written_again(
+    store: FeatureStore, redis_url: str
+) -> None:
+    """Their layout lies in Redis, where the release before had put it."""
+    put(store, 1, {**plays(5), "genre": Value(string_val="drama")})
+    client = redis.Redis.from_url(redis_url)
+    layout = layout_of(store.get_feature_view("activity"))
+    (key,), (schemas,) = client.keys("mq:r|*activity*"), client.keys("mq:s|*activity*")
+    client.set(key, as_format_1(layout, client.get(key)))
+    before = Layout(layout.columns, WITHOUT_CHECKSUM)
+    client.delete(schemas)
+    client.hset(schemas, before.fingerprint.hex(), json.dumps(before.to_json()))
+    expected = {"plays": [(5, "PRESENT", NOW)], "genre": [("drama", "PRESENT", NOW)]}
+    assert {name: ask(store, 1)[name] for name in expected} == expected
+    put(store, 1, plays(6), event=NOW - timedelta(hours=1))
+    assert ask(store, 1)["plays"] == [(5, "PRESENT", NOW)], (
+        "an older row arrives too late, whatever its format"
+    )
+    put(store, 1, plays(7))
+    assert ask(store, 1)["plays"] == [(7, "PRESENT", NOW)]
+    assert client.get(key)[0] == FORMAT_VERSION
 
 
 def test_online_read_gives_nothing_for_a_missing_row_and_only_the_time_of_an_expired_one(

@@ -15,6 +15,7 @@ import redis
 from feast.protos.feast.types.Value_pb2 import Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packed_rows_values import as_format_1
 
 from feature_repo.errors import OnlineStoreError
 from materialization.data_plane.online.connection import ConnectionSettings, RedisConnections
@@ -95,10 +96,18 @@ def test_more_rows_than_fit_one_call_are_written_in_order(redis_url: str, keys: 
 @BOTH
 def test_a_value_that_is_no_row_is_replaced(redis_url: str, keys: ViewKeys) -> None:
     client, place = redis.Redis.from_url(redis_url), keys.prefix + b"l0"
-    for junk in (b"", b"short", b"\x02" + row(0, 2**62)[1:]):
+    for junk in (b"", b"short", b"\x03" + row(0, 2**62)[1:]):
         client.hset(place, b"l0", junk) if keys.is_hash else client.set(place, junk)
         assert put(writer(redis_url, keys), [(0, 0, 5, 5)]) == Written(applied=1)
         assert stored(client, keys) == {(place, b"l0" if keys.is_hash else b""): row(0, 5, 5)}
+
+
+@BOTH
+def test_a_newer_row_of_the_format_before_stays(redis_url: str, keys: ViewKeys) -> None:
+    client, place = redis.Redis.from_url(redis_url), keys.prefix + b"l0"
+    older = as_format_1(LAYOUT, row(0, 5))
+    client.hset(place, b"l0", older) if keys.is_hash else client.set(place, older)
+    assert put(writer(redis_url, keys), [(0, 0, 4, 5), (0, 0, 6, 5)]) == Written(applied=1, superseded=1)
 
 
 @BOTH

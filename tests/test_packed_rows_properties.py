@@ -13,7 +13,15 @@ from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.value_type import ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed_rows_values import ABSENT, ODD, PYTHON_VALUES, feast_values, same
+from packed_rows_values import (
+    ABSENT,
+    LAYOUTS,
+    ODD,
+    PYTHON_VALUES,
+    feast_values,
+    layouts_with_rows,
+    same,
+)
 
 from feature_repo.errors import FeatureError
 from materialization.data_plane.online.batched_fetch import FetchedView
@@ -27,9 +35,6 @@ from materialization.data_plane.rows.values import pack_row, value_field
 
 FeatureVector = GetOnlineFeaturesResponse.FeatureVector
 INT64 = st.integers(-(2**63), 2**63 - 1)
-LAYOUTS = st.lists(st.sampled_from(sorted(PYTHON_VALUES)), max_size=12).map(
-    lambda types: Layout.of((f"c{place}", value_type) for place, value_type in enumerate(types))
-)
 
 
 def test_every_type_that_feast_can_make_values_of_is_tried() -> None:
@@ -64,19 +69,6 @@ def test_event_times_on_the_wire_are_protobuf_s(micros: list[int]) -> None:
     assert [(one.seconds, one.nanos) for one in made] == [
         (moment // 1_000_000, moment % 1_000_000 * 1000) for moment in micros
     ]
-
-
-@st.composite
-def layouts_with_rows(draw: st.DrawFn, odd: bool = True) -> tuple[Layout, list[dict[str, Value]]]:
-    layout = draw(LAYOUTS)
-    row = st.fixed_dictionaries(
-        {
-            column.name: feast_values(column.value_type) | ABSENT | (ODD if odd else ABSENT)
-            for column in layout.columns
-        }
-    )
-    rows = draw(st.lists(row, max_size=4))
-    return layout, [{name: value for name, value in row.items() if value is not None} for row in rows]
 
 
 @pytest.mark.parametrize("value_type", sorted(PYTHON_VALUES))
@@ -179,16 +171,6 @@ def test_a_row_cut_short_or_made_of_nonsense_is_not_found_and_its_neighbours_are
     nonsense = data.draw(st.binary(max_size=80))
     found = read(layout, [good, cut, nonsense, good], lambda _: None)
     assert found.present.tolist() == [True, False, False, True]
-
-
-@given(junk=st.binary(max_size=20))
-def test_a_row_whose_boxed_values_are_garbled_keeps_its_other_values(junk: bytes) -> None:
-    layout = Layout.of([("a", "INT64"), ("b", "INT64")])
-    good = pack_row(layout, {"a": Value(int64_val=1), "b": Value(string_val="odd")}, event=1)
-    assert len(good) > layout.fixed_bytes
-    garbled = good[: layout.fixed_bytes] + b"\xff\xff" + junk
-    (row,) = read_values(layout, [garbled])
-    assert row == {"a": Value(int64_val=1), "b": Value()}
 
 
 def test_a_value_for_a_feature_the_view_does_not_have_is_refused_not_lost() -> None:

@@ -149,10 +149,11 @@ def test_damaged_rows_are_replaced_whatever_times_they_claim(
     first, second, stray = sorted(rows.scan_iter(b"mq:r|*"))
     whole = rows.get(first)
     assert isinstance(whole, bytes)
-    rows.set(first, whole[:8] + b"\xff" * 7 + b"\x7f" + whole[16:-1])
+    rows.set(first, whole[:8] + b"\xff" * 7 + b"\x7f" + whole[16:])
     rows.set(second, b"")
+    rows.setrange(stray, 30, b"\x77")
     rows.set(stray[:-1] + b"9", b"\x01rubbish")
-    assert causes(store) == {Cause.DAMAGED: 3, Cause.SAME: 1}
+    assert causes(store) == {Cause.DAMAGED: 4}
     assert [value(store, user) for user in (1, 2, 3, 9)] == [1.0, 2.0, 3.0, None]
     assert causes(store) == {Cause.SAME: 3}
 

@@ -23,9 +23,9 @@ class Cause(StrEnum):
     CORRECTED = "corrected"
     """The same event, but offline knows it later or otherwise."""
     DAMAGED = "damaged"
-    """Cut short, garbled, or of a definition nobody knows."""
+    """Cut short, altered, or of a definition nobody knows."""
     OLDER_SCHEMA = "older schema"
-    """Written under another definition of the view."""
+    """Written under another definition of the view, or in a row format without checksum."""
     GONE = "gone"
     """Redis has a row whose entity offline has no row of any more."""
     EXPIRED = "expired"
@@ -47,7 +47,6 @@ def compare(
     event, created = theirs.event, theirs.created
     is_older = event < ours.event
     is_newer = (event > ours.event) | ((event == ours.event) & (created > ours.created))
-    header = (b"%c" % 1, layout.fingerprint)
     causes = []
     for row, mine, readable, older, newer in zip(
         online, offline, theirs.present.tolist(), is_older.tolist(), is_newer.tolist(), strict=True
@@ -60,7 +59,7 @@ def compare(
             causes.append(Cause.SAME)
         elif newer:
             causes.append(Cause.NEWER)
-        elif (row[:1], row[2:8]) != header:
+        elif row[2:8] != layout.fingerprint:
             causes.append(Cause.OLDER_SCHEMA)
         else:
             causes.append(Cause.LATE if older else Cause.CORRECTED)

@@ -6,6 +6,7 @@ Everything but the ids is known when a plan is compiled. Imports no Feast.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ from materialization.data_plane.rows.reading import FindLayout, Rows, read
 
 LOOK_AGAIN_SECONDS = 5.0
 """How long a layout that Redis did not know is not asked for again."""
+WARN_AGAIN_SECONDS = 60.0
+"""How long nothing more is said of a view's damaged rows."""
+WARNED: dict[bytes, float] = {}
+"""When this process last did, by view, in monotonic seconds: plans come and go."""
+logger = logging.getLogger(__name__)
 
 Entities: TypeAlias = Mapping[str, Sequence[bytes]]
 """Encoded entities by request column (`materialization.data_plane.rows.keys`): n of them, or 1 for all n."""
@@ -49,6 +55,12 @@ class Presence(IntEnum):
     NOT_FOUND = 1
     EXPIRED = 2
     """There is a row, but it is older than the view's ttl; its values must not be used."""
+    DAMAGED = 3
+    """There is a row, but its bytes are not those that were written, or nobody knows their definition."""
+
+
+WITHOUT_TIME = (Presence.NOT_FOUND, Presence.DAMAGED)
+"""Rows of which not even the event time is known."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ class FetchedView:
     presence: npt.NDArray[np.int8]
     """int8 [rows] of `Presence`."""
     event_micros: npt.NDArray[np.int64]
-    """int64 [rows], microseconds since 1970 UTC; true for expired rows too, without meaning where NOT_FOUND."""
+    """int64 [rows], microseconds since 1970 UTC; true for expired rows too, without meaning where `WITHOUT_TIME`."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +179,12 @@ class BatchedFetch:
             asked: list[bytes] = []
             raw = replies[span.start : span.start + span.count]
             rows = read(span.view.layout, raw, self._finder(span.view, asked))
-            fetched[span.view.name] = _judged(span.view, rows, round(at * 1e6))
+            damaged = _damaged(rows, raw)
+            fetched[span.view.name] = _judged(span.view, rows, damaged, round(at * 1e6))
             if asked:
                 unknown.append(span.view)
+            elif damaged.any():
+                _warn(span.view, int(np.count_nonzero(damaged)))
         return fetched, unknown
 
     def _finder(self, view: ViewRead, asked: list[bytes]) -> FindLayout:
@@ -186,19 +201,43 @@ class BatchedFetch:
         return find
 
     def _learn(self, view: ViewRead, schemas: Mapping[bytes, bytes]) -> None:
-        """Remember the layouts Redis knows; one of another format is none."""
+        """Remember the layouts Redis knows; one of a format that is not known, or damaged, is none."""
         now = time.monotonic()
         for fingerprint, text in schemas.items():
             try:
                 layout = Layout.from_json(json.loads(text))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 continue
-            self.layouts[view.keys.schemas, bytes.fromhex(fingerprint.decode())] = (layout, now)
+            if layout.fingerprint.hex().encode() == fingerprint:
+                self.layouts[view.keys.schemas, layout.fingerprint] = (layout, now)
 
 
-def _judged(view: ViewRead, rows: Rows, at_micros: int) -> FetchedView:
+def _warn(view: ViewRead, count: int) -> None:
+    """Once in a while: who reads damaged rows does so again and again."""
+    now = time.monotonic()
+    if now - WARNED.get(view.keys.name, -np.inf) > WARN_AGAIN_SECONDS:
+        WARNED[view.keys.name] = now
+        logger.warning(
+            "view %s: rows that are damaged or of an unknown definition count as missing (%d in one read); "
+            "`marquee features reconcile` writes them anew",
+            view.keys.view,
+            count,
+        )
+
+
+def _damaged(rows: Rows, raw: Sequence[Reply]) -> npt.NDArray[np.bool_]:
+    """bool [rows]: Redis has a row, but it cannot be read."""
+    absent: npt.NDArray[np.bool_] = ~rows.present
+    if not absent.any() or np.count_nonzero(absent) == raw.count(None):
+        return np.zeros(len(raw), np.bool_)
+    absent &= [row is not None for row in raw]
+    return absent
+
+
+def _judged(view: ViewRead, rows: Rows, damaged: npt.NDArray[np.bool_], at_micros: int) -> FetchedView:
     """Rows older than the view's ttl count as missing, and say so. FOUND is 0, NOT_FOUND is 1."""
     presence = (~rows.present).astype(np.int8)
+    presence[damaged] = Presence.DAMAGED
     event = rows.event
     oldest = at_micros - round(view.ttl_seconds * 1e6)
     if view.ttl_seconds and event.min(initial=oldest) < oldest:

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from materialization.data_plane.online.batched_fetch import FetchedView, Presence
+from materialization.data_plane.online.batched_fetch import WITHOUT_TIME, FetchedView, Presence
 from materialization.data_plane.rows.value_wire import (
     NULL,
     column_on_wire,
@@ -28,6 +28,7 @@ STATUS_OF = {
     Presence.FOUND: PRESENT,
     Presence.NOT_FOUND: NOT_FOUND,
     Presence.EXPIRED: OUTSIDE_MAX_AGE,
+    Presence.DAMAGED: NOT_FOUND,
 }
 
 
@@ -64,7 +65,7 @@ class ViewVectors:
     @cached_property
     def timestamps(self) -> bytes:
         """Event times, also of expired rows; 0 where there is no row."""
-        micros = np.where(self.fetched.presence == Presence.NOT_FOUND, 0, self.fetched.event_micros)
+        micros = np.where(np.isin(self.fetched.presence, WITHOUT_TIME), 0, self.fetched.event_micros)
         return timestamps_on_wire(TIMESTAMPS, micros.tolist())
 
     def _column(self, feature: str) -> tuple[bytes, npt.NDArray[np.bool_]]:

@@ -15,7 +15,13 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.repo_config import RepoConfig
 
-from materialization.data_plane.online.batched_fetch import BatchedFetch, FetchedView, Presence, ViewRead
+from materialization.data_plane.online.batched_fetch import (
+    WITHOUT_TIME,
+    BatchedFetch,
+    FetchedView,
+    Presence,
+    ViewRead,
+)
 from materialization.data_plane.online.connection import RedisConnections
 from materialization.data_plane.online.feature_vectors import ViewVectors
 from materialization.data_plane.rows.entities import columns_of_keys, encoded_columns
@@ -155,7 +161,7 @@ def online_rows(asked: Asked, vectors: ViewVectors) -> list[OnlineRow]:
     presence, events = vectors.fetched.presence.tolist(), vectors.fetched.event_micros.tolist()
     rows: list[OnlineRow] = []
     for row, (how, event) in enumerate(zip(presence, events, strict=True)):
-        when = None if how == Presence.NOT_FOUND else EPOCH + timedelta(microseconds=event)
+        when = None if how in WITHOUT_TIME else EPOCH + timedelta(microseconds=event)
         values = {name: column[row] for name, column in zip(asked.features, columns, strict=True)}
         rows.append((when, values if how == Presence.FOUND else None))
     return rows * vectors.repeats

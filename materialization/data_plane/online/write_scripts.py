@@ -5,7 +5,7 @@ from __future__ import annotations
 NEWER = """
 local function times(row) return struct.unpack('<I4i4I4i4', row, 9) end
 local function superseded(old, row)
-  if #old < 24 or string.byte(old) ~= 1 then return false end
+  if #old < 24 or string.byte(old) < 1 or string.byte(old) > 2 then return false end
   local el, eh, cl, ch = times(row)
   local oel, oeh, ocl, och = times(old)
   if eh ~= oeh then return eh < oeh end
@@ -20,7 +20,8 @@ local function expiry(row)
 end
 local applied = 0
 """
-"""Times are compared as words of 32 bits, which Lua's numbers hold exactly; ties go to the later arrival."""
+"""Times are compared as words of 32 bits, which Lua's numbers hold exactly; ties go to the later arrival. They lie in
+the same places in row formats 1 and 2; a row of any other is replaced."""
 
 STRINGS = (
     NEWER

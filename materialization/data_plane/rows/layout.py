@@ -1,7 +1,7 @@
 """The bytes of one row: which column lies where. Pure arithmetic; docs/packed-rows.md is the same in prose.
 
     offset  bytes
-    0       1      format version (1)
+    0       1      format version (2)
     1       1      flags; bit 0: boxed values follow the tail
     2       6      schema fingerprint
     8       8      event time, int64 microseconds since 1970 UTC
@@ -13,6 +13,7 @@
             1 x    BOOL columns
             n      null bitmap: bit i (least significant first) is set where column i is null; as many bytes as
                    make the fixed part a multiple of 4
+            4      checksum of all else (`checksum`); rows of format 1 have none
             ...    tail: the variable-length columns one after the other
             ...    boxed values: uint16 column, uint32 length, a serialized feast.types.Value; rare
 
@@ -31,7 +32,10 @@ from typing import Any
 
 import numpy as np
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+WITHOUT_CHECKSUM = 1
+"""The format before; its rows are read, and written no more."""
+FORMATS = (FORMAT_VERSION, WITHOUT_CHECKSUM)
 HEADER_BYTES = 24
 BOXED = 1
 """Flag of a row that holds values of another type than its schema declares."""
@@ -97,6 +101,7 @@ class Layout:
 
     columns: tuple[Column, ...]
     """In the order of the schema; a column's place is its number and its null bit."""
+    format: int = FORMAT_VERSION
 
     @classmethod
     def of(cls, columns: Iterable[tuple[str, str]]) -> Layout:
@@ -105,14 +110,14 @@ class Layout:
 
     @cached_property
     def fingerprint(self) -> bytes:
-        """Six bytes that differ between schemas: names, types and order count."""
+        """Six bytes that differ between schemas: names, types, order and the row format count."""
         schema = json.dumps([[column.name, column.value_type] for column in self.columns])
-        return hashlib.blake2b(f"{FORMAT_VERSION}{schema}".encode(), digest_size=6).digest()
+        return hashlib.blake2b(f"{self.format}{schema}".encode(), digest_size=6).digest()
 
     @cached_property
     def header(self) -> int:
         """The first eight bytes of a row without boxed values, as a little-endian number."""
-        return int.from_bytes(bytes([FORMAT_VERSION, 0]) + self.fingerprint, "little")
+        return int.from_bytes(bytes([self.format, 0]) + self.fingerprint, "little")
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -134,6 +139,11 @@ class Layout:
         """The variable-length columns, in the order of the tail."""
         return tuple(column for column in self.columns if not column.is_fixed)
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether rows have a checksum."""
+        return self.format != WITHOUT_CHECKSUM
+
     @cached_property
     def null_bytes(self) -> int:
         """Width of the null bitmap."""
@@ -146,8 +156,8 @@ class Layout:
 
     @cached_property
     def dtype(self) -> np.dtype[np.void]:
-        """The fixed part of a row: header, `floats` [k], `ends` [tails], `nulls` [null_bytes], and each other
-        fixed-width column under the name `c<place>`."""
+        """The fixed part of a row: header, `floats` [k], `ends` [tails], `nulls` [null_bytes], `checksum`, and each
+        other fixed-width column under the name `c<place>`."""
         fields: list[Any] = [
             ("header", "<u8"),
             ("event", "<i8"),
@@ -158,6 +168,7 @@ class Layout:
             ("ends", "<u4", (len(self.tails),)),
             *self._numbered("BOOL"),
             ("nulls", "|u1", (self.null_bytes,)),
+            *([("checksum", "<u4")] if self.is_checked else []),
         ]
         return np.dtype(fields)
 
@@ -190,10 +201,12 @@ class Layout:
 
     def to_json(self) -> dict[str, Any]:
         """Enough to read rows without this module."""
+        spans = self.dtype.fields
+        assert spans is not None
         return {
-            "format": FORMAT_VERSION,
+            "format": self.format,
             "fingerprint": self.fingerprint.hex(),
-            "null_bitmap": [self.fixed_bytes - self.null_bytes, self.null_bytes],
+            "null_bitmap": [int(spans["nulls"][1]), self.null_bytes],
             "tail": self.fixed_bytes,
             "columns": [
                 {"name": column.name, "type": column.value_type, "offset": self.offset(column)}
@@ -203,10 +216,11 @@ class Layout:
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Layout:
-        """Raises ValueError for another format."""
-        if raw.get("format") != FORMAT_VERSION:
-            raise ValueError(f"row format {raw.get('format')!r}, expected {FORMAT_VERSION}")
-        return cls.of((column["name"], column["type"]) for column in raw["columns"])
+        """Raises ValueError for a format that is not known."""
+        if raw.get("format") not in FORMATS:
+            raise ValueError(f"row format {raw.get('format')!r}, expected one of {FORMATS}")
+        columns = tuple(Column(column["name"], column["type"]) for column in raw["columns"])
+        return cls(columns, raw["format"])
 
     def _typed(self, *value_types: str) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.value_type in value_types)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from materialization.data_plane.rows.checksum import checksums
 from materialization.data_plane.rows.layout import (
     BLOB_LISTS,
     BLOBS,
@@ -55,14 +56,16 @@ def pack(
 
 
 def _joined(rows: npt.NDArray[np.void], tails: list[pa.LargeBinaryArray]) -> pa.LargeBinaryArray:
+    """Fixed parts, whose checksums are set here, and tails."""
+    nothing = pa.scalar(b"", pa.large_binary())
+    tail = pc.binary_join_element_wise(*tails, nothing) if tails else None
+    rows["checksum"] = checksums(rows, () if tail is None else tail.to_pylist())
     width = rows.dtype.itemsize
     offsets = np.arange(len(rows) + 1, dtype=np.int64) * width
     fixed = pa.LargeBinaryArray.from_buffers(
         pa.large_binary(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(rows)]
     )
-    if not tails:
-        return fixed
-    return pc.binary_join_element_wise(fixed, *tails, pa.scalar(b"", pa.large_binary()))
+    return fixed if tail is None else pc.binary_join_element_wise(fixed, tail, nothing)
 
 
 def _null_bitmap(layout: Layout, arrays: Arrays, count: int) -> npt.NDArray[np.uint8]:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from materialization.data_plane.rows.checksum import checksums
 from materialization.data_plane.rows.layout import (
     BLOB_LISTS,
     BOX_HEAD,
     BOXED,
-    FORMAT_VERSION,
+    FORMATS,
     LISTS,
     Box,
     Column,
@@ -136,7 +137,7 @@ def read(layout: Layout, raw: Sequence[bytes | None], find_layout: FindLayout) -
     """Rows in the order given; None stands for a row that was not found.
 
     A row of an older definition is read by the columns both definitions have with the same type; the others are
-    null. A row whose layout is unknown, or that is cut short or garbled, counts as not found.
+    null. A row whose layout is unknown, or that is not as it was written, is absent.
     """
     if not layout.tails:
         rows = _plain(layout, raw)
@@ -173,6 +174,8 @@ def _plain(layout: Layout, raw: Sequence[bytes | None]) -> Rows | None:
         return None
     fixed = np.frombuffer(joined, layout.dtype)
     present = fixed["header"] == layout.header
+    if layout.is_checked:
+        present &= fixed["checksum"] == checksums(fixed)
     return Rows(layout, fixed, present, ()) if np.count_nonzero(present) == len(raw) - absent else None
 
 
@@ -188,6 +191,8 @@ def _fitted(layout: Layout, raw: Sequence[bytes | None]) -> Rows:
         fixed = np.frombuffer(b"".join([row[:size].ljust(size, b"\0") for row in rows]), layout.dtype)
         tails = [row[size:] for row in rows]
     present = _is_whole(layout, fixed, lengths)
+    if layout.is_checked:
+        present &= fixed["checksum"] == checksums(fixed, tails)
     if not present.all():
         fixed = np.where(present, fixed, np.frombuffer(blank, layout.dtype))
         tails = [tail if kept else b"" for tail, kept in zip(tails, present.tolist(), strict=False)]
@@ -224,11 +229,12 @@ def _translated(
     by_fingerprint: dict[bytes, list[int]] = {}
     for place in strange:
         row = raw[place] or b""
-        fingerprint = row[2:8] if row[:1] == bytes([FORMAT_VERSION]) else b""
+        fingerprint = row[2:8] if row and row[0] in FORMATS else b""
         by_fingerprint.setdefault(fingerprint, []).append(place)
         rows[place] = None
     for fingerprint, places in by_fingerprint.items():
-        other = find_layout(fingerprint) if len(fingerprint) == 6 else None
+        is_other = len(fingerprint) == 6 and fingerprint != layout.fingerprint
+        other = find_layout(fingerprint) if is_other else None
         if other is not None:
             found = _in_layout(layout, _fitted(other, [raw[place] for place in places]))
             for place, translated in zip(places, found, strict=True):
@@ -260,6 +266,7 @@ def _in_layout(layout: Layout, rows: Rows) -> list[bytes | None]:
         if column in shared:
             joined[box.row] += box.to_bytes(layout.places[column.name])
             fixed["header"][box.row] |= np.uint64(BOXED << 8)
+    fixed["checksum"] = checksums(fixed, joined)
     return [
         one.tobytes() + tail if there else None
         for one, tail, there in zip(fixed, joined, rows.present.tolist(), strict=True)

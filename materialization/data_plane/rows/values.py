@@ -12,6 +12,7 @@ import numpy as np
 from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.errors import FeatureError
+from materialization.data_plane.rows.checksum import checksum
 from materialization.data_plane.rows.layout import (
     BLOB_LISTS,
     BOXED,
@@ -85,7 +86,7 @@ class _Packer:
     def format(self) -> struct.Struct:
         letters = "".join(LETTERS[column.value_type] for _, column, _ in self.fixed)
         before = letters[: len(letters) - self.bools]
-        return struct.Struct(f"<BB6sqq{before}{len(self.tails)}I{'B' * self.bools}{self.layout.null_bytes}s")
+        return struct.Struct(f"<BB6sqq{before}{len(self.tails)}I{'B' * self.bools}{self.layout.null_bytes}sI")
 
     def __call__(self, values: Mapping[str, Value], event: int, created: int) -> bytes:
         self._refuse_unknown(values)
@@ -114,8 +115,14 @@ class _Packer:
         head = (FORMAT_VERSION, BOXED if boxes else 0, self.layout.fingerprint, event, created)
         bitmap = nulls.to_bytes(self.layout.null_bytes, "little")
         split = len(numbers) - self.bools
-        fixed = self.format.pack(*head, *numbers[:split], *ends, *numbers[split:], bitmap)
-        return b"".join((fixed, *tail, *boxes))
+        return self._checked(
+            (*head, *numbers[:split], *ends, *numbers[split:], bitmap), b"".join([*tail, *boxes])
+        )
+
+    def _checked(self, numbers: tuple[Any, ...], tail: bytes) -> bytes:
+        """The row of a fixed part that lacks its checksum, and what follows it."""
+        fixed = self.format.pack(*numbers, 0)
+        return fixed[:-4] + checksum(fixed, tail).to_bytes(4, "little") + tail
 
     def _refuse_unknown(self, values: Mapping[str, Value]) -> None:
         if not values.keys() <= self.layout.places.keys():
