@@ -16,8 +16,11 @@ import redis
 from async_redis import Proxy, proxied, until
 from online_world import AT, CONTRACT, OnlineWorld
 
+from materialization.data_plane.online.batched_fetch import DeadlineLink
 from materialization.data_plane.rows.keys import ViewKeys
 from ranking_service.online.feature_reader import RedisPlace
+from ranking_service.online.fetched import Origin
+from ranking_service.online.item_cache import REFRESH_PAUSE_SECONDS
 from ranking_service.online.packed_reader import PackedReader
 from ranking_service.settings import ServiceSettings
 from ranking_service.settings_sections import CacheSettings, RedisSettings
@@ -110,6 +113,51 @@ def test_a_row_is_read_once_and_again_only_after_it_changed(play: Callable[..., 
         assert await stage.plays("a", "none") == [2, 7]
 
     play(story)
+
+
+def test_a_row_that_was_damaged_on_the_way_is_read_again_without_a_word_from_redis(
+    play: Callable[..., None],
+) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.told(lambda: stage.write("a", 1))
+        await stage.told(lambda: stage.write("b", 2))
+        link, table = DamagingLink(stage.reader.link), stage.reader.cache.table
+        stage.reader.link = link
+        fetched = await stage.reader.fetch("u", ["a", "b"], at=AT, seconds=5.0)
+        assert fetched.item.views["item_stats"].presence.tolist() == [Origin.UNREAD, Origin.FOUND]
+        assert table.fresh[table.find(["a", "b"])].tolist() == [False, True]
+        await asyncio.sleep(5 * REFRESH_PAUSE_SECONDS)
+        assert link.reads == 1, "it may be damaged for long: nobody reads it but for a request"
+        link.is_good = True
+        assert await stage.plays("a", "b") == [1, 2]
+        assert table.fresh[table.find(["a", "b"])].all()
+
+    play(story)
+
+
+@dataclass
+class DamagingLink:
+    """Flips a bit of the first item's row that passes, in each answer."""
+
+    link: DeadlineLink
+    is_good: bool = False
+    reads: int = 0
+
+    async def read(self, strings: Any, hashes: Any, *, seconds: float) -> list[bytes | None]:
+        replies = await self.link.read(strings, hashes, seconds=seconds)
+        self.reads += 1
+        place = next((at for at, key in enumerate(strings) if key.startswith(KEY)), None)
+        if place is not None and not self.is_good:
+            row = replies[place]
+            assert row is not None
+            replies[place] = row[:-1] + bytes([row[-1] ^ 0x10])
+        return replies
+
+    async def fields(self, key: bytes, *, seconds: float) -> dict[bytes, bytes]:
+        return await self.link.fields(key, seconds=seconds)
+
+    async def close(self) -> None:
+        await self.link.close()
 
 
 @pytest.mark.parametrize(

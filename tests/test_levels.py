@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import redis
 from async_redis import Proxy, proxied, until
 from online_world import AT, OnlineWorld
 
@@ -117,6 +118,36 @@ def test_rows_last_known_give_the_same_scores_and_tell_their_age(play: Callable[
         by_view = {view.view: view.oldest_seconds for view in after.fetched.degraded}
         assert all(view.oldest_seconds > by_view[view.view] for view in later.fetched.degraded)
         assert after.fetched.missing() == before.fetched.missing()
+
+    play(story)
+
+
+def test_a_damaged_row_is_read_as_defaults_and_the_model_ranks_by_all_others(
+    play: Callable[..., None],
+) -> None:
+    async def story(stage: Stage) -> None:
+        client, items = redis.Redis.from_url(stage.world.redis_url), ["item 0", "item 1", "item 2"]
+        keys = [*client.scan_iter("*item_stats*sitem 1"), *client.scan_iter("*user_stats*sann")]
+        before = {key: client.dump(key) for key in [*keys, *client.scan_iter("*pair_stats*sann")]}
+        whole = await stage.rank("ann", *items)
+        for key in keys:
+            client.setrange(key, 9, b"\xff")
+        for name, row in client.hgetall(pairs := [*before][-1]).items():
+            client.hset(pairs, name, row[:9] + b"\xff" + row[10:])
+        await until(lambda: not stage.reader.cache.find(["item 1"])[1].any())
+        harmed = await stage.rank("ann", *items)
+        assert harmed.level == 2, "not 3: two items are read"
+        assert harmed.reason == "rows of user_stats, item_stats, pair_stats in Redis are damaged"
+        assert views(harmed) == dict.fromkeys(VIEWS, (2, 0))
+        stranger = await stage.rank("nobody", *items, "never seen")
+        assert views(stranger) == {"item_stats": (2, 0)}
+        assert harmed.scores.tolist() == stranger.scores[:3].tolist()
+        assert stranger.scores[1] == stranger.scores[3]
+        for key, value in before.items():
+            client.restore(key, 0, value, replace=True)
+        again = await stage.rank("ann", *items)
+        assert (again.level, again.reason) == (0, "")
+        assert again.scores.tolist() == whole.scores.tolist()
 
     play(story)
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ from materialization.data_plane.online.link import RedisLink
 from ranking_service.contract import Contract, Field, ViewPlan
 from ranking_service.online.feast_value import decode_timestamp, decode_value
 from ranking_service.online.feature_reader import FeatureReader, RedisPlace
-from ranking_service.online.fetched import Fetched, Origin
+from ranking_service.online.fetched import DegradedView, Fetched, Origin
 from ranking_service.online.start_up import doubts
 from ranking_service.online.stock_redis_reader import StockRedisReader
 from ranking_service.settings import ServiceSettings
@@ -417,15 +417,46 @@ def test_an_explicit_null_is_missing_where_feast_would_read_zero(world: World) -
         assert not plain(column.to_lists()[0] if isinstance(column, Ragged) else column[0]), name
 
 
-def test_a_row_cut_short_counts_as_not_found_and_the_others_are_fine(packed: World) -> None:
-    for item in ("cut", "whole"):
-        packed.write("item_all", {"item_id": item}, {"float": Value(float_val=1)})
-    client = packed.client
-    key = next(key for key in client.keys(b"*item_all*") if key.endswith(b"cut"))
-    client.set(key, client.get(key)[:-3])
-    item = packed.fetch("u", ["cut", "whole"]).item
-    assert item.views["item_all"].presence.tolist() == [Presence.NOT_FOUND, Presence.FOUND]
-    assert [plain(value) for value in item.columns["i_float"]] == [None, 1]
+def flip_a_bit(client: Any, key: bytes) -> None:
+    """In the middle of what Redis holds."""
+    row = client.get(key)
+    client.setrange(key, len(row) // 2, bytes([row[len(row) // 2] ^ 1]))
+
+
+@pytest.mark.parametrize("harm", [flip_a_bit, lambda client, key: client.set(key, client.get(key)[:-3])])
+def test_a_damaged_row_is_unread_and_said_to_be_and_the_others_are_fine(
+    packed: World, harm: Callable[[Any, bytes], object]
+) -> None:
+    values = {"float": Value(float_val=1), "text": Value(string_val="x")}
+    for item in ("harmed", "whole"):
+        packed.write("item_all", {"item_id": item}, values)
+    harm(packed.client, next(key for key in packed.client.keys(b"*item_all*") if key.endswith(b"harmed")))
+    for _ in range(2):
+        fetched = packed.fetch("u", ["harmed", "whole", "none"])
+        view = fetched.item.views["item_all"]
+        assert view.presence.tolist() == [Origin.UNREAD, Origin.FOUND, Origin.NOT_FOUND]
+        assert [plain(value) for value in view.event_timestamps] == [None, AT, None]
+        assert [plain(value) for value in fetched.item.columns["i_float"]] == [None, 1, None]
+        assert fetched.item.columns["i_text"].tolist() == [None, "x", None]
+        assert fetched.degraded == (DegradedView("item_all", 2, 0, 0.0),)
+        assert fetched.reason == "rows of item_all in Redis are damaged"
+    packed.write("item_all", {"item_id": "harmed"}, values)
+    fetched = packed.fetch("u", ["harmed", "whole"])
+    assert (fetched.degraded, fetched.reason) == ((), "")
+    assert [plain(value) for value in fetched.item.columns["i_float"]] == [1, 1]
+
+
+def test_a_damaged_row_is_not_remembered_for_when_redis_is_gone(packed: World) -> None:
+    """Of the user's read last, the one before counts."""
+    packed.write("user_all", {"user_id": "u"}, {"float": Value(float_val=3)})
+    packed.write("pair_all", {"user_id": "u", "item_id": "i"}, {"text": Value(string_val="seen")})
+    packed.fetch("u", ["i", "none"])
+    flip_a_bit(packed.client, next(iter(packed.client.keys(b"*user_all*"))))
+    assert packed.fetch("u", ["i", "none"]).user.views["user_all"].presence.tolist() == [Origin.UNREAD]
+    without = packed.do(packed.reader.fetch("u", ["i", "none"], at=AT, seconds=0.0))
+    assert without.user.views["user_all"].presence.tolist() == [Origin.LAST_KNOWN]
+    assert without.user.columns["u_float"].tolist() == [3]
+    assert without.pair.columns["p_text"].tolist() == ["seen", None]
 
 
 def test_rows_of_an_older_definition_are_read_by_the_columns_both_have(packed: World) -> None:

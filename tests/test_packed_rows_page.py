@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import redis
 from feast import FeatureView, Field
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String
@@ -53,6 +54,16 @@ def test_the_page_s_example_reads_rows_without_feast_and_without_marquee(
         {"a": -5, "b": 0.5, "c": "é", "d": True, "e": repr(b"\x00"), "f": None, "g": 7, "h": None,
          "i": repr((1).to_bytes(8, "little"))},
     ]  # fmt: skip
+    client = redis.Redis.from_url(redis_url)
+    (key,) = client.keys("mq:r|*l7")
+    row = client.get(key)
+    for at in range(0, len(row), 7):
+        client.setrange(key, at, bytes([row[at] ^ 4]))
+        damaged = subprocess.run([*words, "l7"], capture_output=True, text=True, check=True).stdout
+        assert json.loads(damaged) is None, at
+        client.set(key, row)
+    client.set(key, row[:30])
+    assert subprocess.run([*words, "l7"], capture_output=True, text=True, check=True).stdout == "null\n"
     missing = subprocess.run([*words, "l8"], capture_output=True, text=True, check=True).stdout
     assert json.loads(missing) is None
     assert not {"feast", "materialization"} & set(re.findall(r"import (\w+)", code))

@@ -52,3 +52,17 @@ def unread(plans: Sequence[BlockPlan], candidates: int, *, reason: str) -> Fetch
     )
     views = [DegradedView(name, DEFAULTS, 0, 0.0) for rows in (user, item, pair) for name in rows.views]
     return Fetched(candidates, user, item, pair, degraded=tuple(views), reason=reason)
+
+
+def noting_damage(fetched: Fetched) -> Fetched:
+    """What the store answered, saying so where rows of a view are damaged: these are read as defaults."""
+    views = [
+        DegradedView(name, DEFAULTS, last_known_candidates=0, oldest_seconds=0.0)
+        for rows in (fetched.user, fetched.item, fetched.pair)
+        for name, view in rows.views.items()
+        if (view.presence == Origin.UNREAD).any()
+    ]
+    if not views:
+        return fetched
+    reason = f"rows of {', '.join(view.view for view in views)} in Redis are damaged"
+    return replace(fetched, degraded=tuple(views), reason=reason)

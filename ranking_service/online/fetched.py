@@ -15,7 +15,7 @@ from ranking_service.assemble import Prepared
 
 
 class Origin(IntEnum):
-    """Where one row of one view comes from; the first three are those of the feature store's own answer."""
+    """Where one row of one view comes from; the first three are `Presence` in the feature store's own answer."""
 
     FOUND = 0
     NOT_FOUND = 1
@@ -24,7 +24,7 @@ class Origin(IntEnum):
     LAST_KNOWN = 3
     """The store did not answer; an earlier answer took its place."""
     UNREAD = 4
-    """The store did not answer, and nothing is known."""
+    """The store did not answer and nothing is known, or what it holds is damaged."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ NO_ROWS = EntityRows({}, {})
 
 @dataclass(frozen=True)
 class DegradedView:
-    """A view that the feature store did not answer for."""
+    """A view that the feature store did not answer for, or some rows of which are damaged."""
 
     view: str
     level: int
-    """1 last-known rows took its place, 2 declared defaults did."""
+    """1 last-known rows took its place, 2 declared defaults did, for some candidates at least."""
     last_known_candidates: int
     """Candidates that got a last-known row."""
     oldest_seconds: float
@@ -104,7 +104,7 @@ class Fetched:
     prepared: tuple[Prepared, ...] = ()
     """Columns of the matrix that come with the rows."""
     degraded: tuple[DegradedView, ...] = ()
-    """Views that the store did not answer for; empty when it answered for all."""
+    """Empty when the store answered for all views, and every row was as it had been written."""
     reason: str = ""
     """Why any is."""
     cached_candidates: int = 0
@@ -119,6 +119,12 @@ class Fetched:
     def slate(self, context: Columns) -> Slate:
         """All columns at length n, the request's own included; the user's row stands in every one of them."""
         return Slate(self.user.columns, (context, self.item.columns, self.pair.columns), self.candidate_count)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether any row of any view is usable."""
+        of_all = (self.user, self.item, self.pair)
+        return any(view.usable.any() for rows in of_all for view in rows.views.values())
 
     def missing(self) -> tuple[dict[str, int], int]:
         """Candidates without a usable row, by view (views that lack none are left out), and those that lack one of

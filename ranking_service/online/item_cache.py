@@ -21,6 +21,7 @@ from materialization.data_plane.online.invalidations import InvalidationChannel
 from materialization.data_plane.online.pipelined import PipelinedLink
 from materialization.data_plane.rows.keys import escaped
 from ranking_service.online.blocks import Blocks
+from ranking_service.online.fetched import Origin
 from ranking_service.online.item_table import ItemTable, Slots
 
 REFRESHED_AT_ONCE = 200
@@ -80,13 +81,17 @@ class ItemCache:
             self._watches.remove(watch)
 
     def keep(self, item_ids: Sequence[str], blocks: Blocks, watch: Watch) -> None:
-        """The rows of a read that is whole; never in the place of rows that were read after a change it missed."""
+        """The rows of a read that is whole; never in the place of rows that were read after a change it missed.
+
+        Damaged rows are there for this request only: the next one reads them again.
+        """
         if watch.everything or not self.is_current:
             fresh = np.zeros(len(item_ids), np.bool_)
         elif watch.items:
             fresh = np.array([item not in watch.items for item in item_ids])
         else:
             fresh = np.ones(len(item_ids), np.bool_)
+        fresh &= ~(blocks.presence == Origin.UNREAD).any(axis=1)
         newer = ~fresh & self.table.fresh[self.table.find(item_ids)]
         if newer.any() and self.is_current:
             kept = np.flatnonzero(~newer)

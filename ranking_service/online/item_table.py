@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from feature_repo.columns import Ragged
 from ranking_service.online.blocks import BlockPlan, Blocks
+from ranking_service.online.fetched import Origin
 
 ABSENT = 0
 EVICTED_SHARE = 0.1
@@ -171,8 +172,9 @@ class ItemTable:
         self.fresh[known] = False
 
     def doubtful(self, most: int) -> list[str]:
-        """Items whose rows should be read again, those used last first."""
+        """Items whose rows should be read again, those used last first; not damaged ones, which may be so for long."""
         slots = np.flatnonzero(~self.fresh & (self._used > 0))
+        slots = slots[(self._presence[slots] != Origin.UNREAD).all(axis=1)]
         if len(slots) > most:
             slots = slots[np.argpartition(-self._used[slots], most)[:most]]
         return [item for item in (self._ids[slot] for slot in slots.tolist()) if item is not None]

@@ -41,8 +41,8 @@ class LastKnownUsers:
         return len(self._users)
 
     def keep(self, user_id: str, user: Blocks, item_ids: Sequence[str], pairs: Blocks, *, now: float) -> None:
-        """Of pairs only those that have a row, and which others there were."""
-        if not self.most:
+        """Of pairs only those that have a row, and which others there were. A read with damaged rows is not kept."""
+        if not self.most or any((rows.presence == Origin.UNREAD).any() for rows in (user, pairs)):
             return
         rows = np.flatnonzero((pairs.presence == Origin.FOUND).any(axis=1))
         pair_of = {item_ids[row]: place for place, row in enumerate(rows.tolist())}

@@ -1,6 +1,7 @@
 """Reads the packed rows of one contract: the user, the items that are not in memory, and the user with each item.
 
 One round trip. When Redis does not answer in time, what it last said takes its place, and the answer says so.
+A row that is damaged counts as unread.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ranking_service.assemble import Prepared
 from ranking_service.contract import Contract, ViewPlan
 from ranking_service.online.blocks import BlockPlan, Blocks
 from ranking_service.online.breaker import Breaker
-from ranking_service.online.degrade import degraded_views, last_known, unread
+from ranking_service.online.degrade import degraded_views, last_known, noting_damage, unread
 from ranking_service.online.fetched import Fetched, Origin
 from ranking_service.online.item_cache import ItemCache
 from ranking_service.online.item_table import ABSENT, ItemTable, Slots
@@ -88,7 +89,7 @@ class PackedReader:
         )
 
     async def fetch(self, user_id: str, item_ids: Sequence[str], *, at: float, seconds: float) -> Fetched:
-        """Everything about a user and candidates; what was not read within `seconds` is degraded.
+        """Everything about a user and candidates; what was not read within `seconds`, or is damaged, is degraded.
 
         `at` is the request's time in Unix seconds, against which ttl counts.
         """
@@ -103,7 +104,7 @@ class PackedReader:
             slots = await self._slots(item_ids, until)
         except OnlineStoreError as error:
             return self.known(user_id, item_ids, at=at, reason=str(error))
-        fetched = self._fetched(user, slots, pairs, at)
+        fetched = noting_damage(self._fetched(user, slots, pairs, at))
         return replace(fetched, cached_candidates=len(item_ids) - len(missed))
 
     async def read_items(self, item_ids: Sequence[str]) -> None:

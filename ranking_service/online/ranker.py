@@ -158,9 +158,7 @@ class Ranker:
             return COMPLETE
         level = max(view.level for view in fetched.degraded)
         views = len(fetched.user.views) + len(fetched.item.views) + len(fetched.pair.views)
-        nothing = len(fetched.degraded) == views and not any(
-            view.last_known_candidates for view in fetched.degraded
-        )
+        nothing = len(fetched.degraded) == views and not fetched.has_rows
         return self._allowed(MODEL_FREE if nothing else level, fetched.reason)
 
     def _allowed(self, level: int, reason: str) -> int:

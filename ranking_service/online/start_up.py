@@ -91,7 +91,8 @@ def doubts(contract: Contract, place: RedisPlace) -> Iterator[str]:
     if older:
         yield (
             f"Redis at {connections.address} holds rows of {', '.join(older)} under another definition than the "
-            "bundle's: columns that changed are missing; run `marquee features materialize`"
+            "bundle's, or in the row format without checksums: columns that changed are missing, and reading is "
+            "slower; run `marquee features materialize`"
         )
 
 

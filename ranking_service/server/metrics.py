@@ -63,7 +63,7 @@ class ServerMetrics:
         self.cached = counter("cached_candidates", "Candidates whose item rows were in memory.", by_model)
         missing = "Candidates without a usable row, which got the view's defaults."
         self.missing = counter("view_missing_candidates", missing, by_view)
-        unread = "Those of them for which the store did not answer."
+        unread = "Those of them in answers where the store did not answer for the view, or has damaged rows."
         self.unread = counter("view_unread_candidates", unread, by_view)
         self.last_known = counter("view_last_known_candidates", "Candidates with a last-known row.", by_view)
         self.skipped = counter("explanations_skipped", "Explanations there was no time for.", by_model)
@@ -109,7 +109,7 @@ class ServerMetrics:
         if response.cached_candidates:
             answers.cached.inc(response.cached_candidates)
         if response.degraded_views:
-            self._count_degraded(response, candidates)
+            self._count_degraded(response)
         if response.explanation_skipped:
             self._child(self.skipped, response.model).inc()
         self._count(response.model, priority, "OK", str(level), caller)
@@ -176,11 +176,11 @@ class ServerMetrics:
         if caller != ANONYMOUS:
             self._child(self.by_caller, caller, code).inc()
 
-    def _count_degraded(self, response: Any, candidates: int) -> None:
+    def _count_degraded(self, response: Any) -> None:
         for view in response.degraded_views:
-            known = view.last_known_candidates
-            self._child(self.last_known, response.model, view.view).inc(known)
-            self._child(self.unread, response.model, view.view).inc(max(candidates - known, 0))
+            unread = response.missing_by_view.get(view.view, 0)
+            self._child(self.last_known, response.model, view.view).inc(view.last_known_candidates)
+            self._child(self.unread, response.model, view.view).inc(unread)
 
     def _look_up(self, model: str, level: int) -> _Answers:
         text = str(level)
