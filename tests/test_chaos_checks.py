@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -18,7 +19,8 @@ from chaos.canary import ABSENT, ITEM, PAIR, USER, CanaryWorld
 from chaos.checker import Checker
 from chaos.load import Load, Plan
 from chaos.outcome import Outcome, Window, measure
-from chaos.resp import ReplyCutter
+from chaos.proxy import altered
+from chaos.resp import ReplyCutter, contents
 from chaos.scenario import Goals
 from chaos.serve_process import CALLER_GONE, TRACE_END, stack_traces
 from chaos.timeline import Timeline
@@ -319,3 +321,13 @@ def test_replies_are_cut_where_they_end_however_they_arrive(replies: list[bytes]
     for place in range(0, len(stream), piece):
         found += cutter.feed(stream[place : place + piece])
     assert found == replies
+
+
+@given(REPLIES, st.integers(0, 99))
+def test_an_altered_reply_has_other_texts_and_the_same_form(reply: bytes, seed: int) -> None:
+    changed, texts = altered(reply, random.Random(seed)), contents(reply)
+    assert contents(changed) == texts
+    assert (changed != reply) == any(map(len, texts))
+    touched = {place for place in range(len(reply)) if changed[place] != reply[place]}
+    assert touched <= {place for text in texts for place in text}
+    assert ReplyCutter().feed(changed) == [changed]

@@ -30,12 +30,13 @@ SHORT = (
     ),
     Scenario(
         name="broken-replies",
-        what="replies dropped, then replaced by random bytes, while a third of the calls is cancelled",
-        seconds=10,
+        what="replies dropped, replaced by random bytes, then altered, while a third of the calls is cancelled",
+        seconds=11.5,
         steps=(
             Step(1.0, lambda stage: stage.proxy.set(Fault("drop", share=0.05))),
             Step(2.5, lambda stage: stage.proxy.set(Fault("garbage", share=0.05))),
-            Step(4.0, lambda stage: stage.proxy.heal()),
+            Step(4.0, lambda stage: stage.proxy.set(Fault("alter", share=0.1))),
+            Step(5.5, lambda stage: stage.proxy.heal()),
         ),
         cancel_share=0.3,
         goals=GOALS,

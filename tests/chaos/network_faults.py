@@ -31,6 +31,9 @@ GARBAGE = through_proxy("garbage", "2 % of replies are random bytes", Fault("gar
 HALF_GARBAGE = through_proxy(
     "half-garbage", "2 % of replies are random bytes from their middle on", Fault("half-garbage", share=0.02)
 )
+ALTERED = through_proxy(
+    "altered", "bits flipped in what 10 % of replies hold, lengths kept", Fault("alter", share=0.1)
+)
 DROPPED = through_proxy(
     "dropped", "1 % of replies never come, the next one does in their place", Fault("drop", share=0.01)
 )
@@ -39,4 +42,15 @@ ONE_LEFT = through_proxy(
     "one-connection", "one connection at most, others closed at once", Fault("limit", connections=1)
 )
 
-SCENARIOS = (SLOW_FEW, SLOW_ALL, HALF_OPEN, TRUNCATED, GARBAGE, HALF_GARBAGE, DROPPED, REFUSED, ONE_LEFT)
+SCENARIOS = (
+    SLOW_FEW,
+    SLOW_ALL,
+    HALF_OPEN,
+    TRUNCATED,
+    GARBAGE,
+    HALF_GARBAGE,
+    ALTERED,
+    DROPPED,
+    REFUSED,
+    ONE_LEFT,
+)

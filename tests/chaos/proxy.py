@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .resp import PUSH, ReplyCutter
+from .resp import PUSH, ReplyCutter, contents
 
 HOST = "127.0.0.1"
 CHUNK = 1 << 18
+MOST_BITS = 8
+"""Flipped in one reply."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,9 @@ class Fault:
 
     kind: str = "pass"
     """One of pass; delay; swallow (accept, read, say nothing); truncate (half a reply, then the end); garbage
-    (random bytes instead); half-garbage (random bytes from the reply's middle on, some more than they replace); drop
-    (the reply never comes, the next one does); refuse (no listener, connections reset); limit (at most
-    `connections`)."""
+    (random bytes instead); half-garbage (random bytes from the reply's middle on, some more than they replace); alter
+    (some bits flipped in what its strings hold, all lengths as they were); drop (the reply never comes, the next one
+    does); refuse (no listener, connections reset); limit (at most `connections`)."""
     share: float = 1.0
     seconds: float = 0.0
     """Of delay."""
@@ -174,7 +176,18 @@ class _Forwarding:
             kept = len(reply) // 2
             others = len(reply) - kept + self.random.randrange(1, 10)
             return now, reply[:kept] + self.random.randbytes(others), False
+        if fault.kind == "alter":
+            return now, altered(reply, self.random), False
         return now, reply, False
+
+
+def altered(reply: bytes, dice: random.Random) -> bytes:
+    """The reply with one to `MOST_BITS` bits of its strings flipped, where it has any."""
+    places = [place for content in contents(reply) for place in content]
+    changed = bytearray(reply)
+    for place in dice.sample(places, min(dice.randint(1, MOST_BITS), len(places))):
+        changed[place] ^= 1 << dice.randrange(8)
+    return bytes(changed)
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

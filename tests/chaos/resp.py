@@ -1,4 +1,4 @@
-"""Where one Redis reply ends and the next begins."""
+"""Where one Redis reply ends and the next begins, and where the texts lie in it."""
 
 from __future__ import annotations
 
@@ -47,3 +47,16 @@ class ReplyCutter:
                 count += 1 if kind == ord("|") else 0  # attributes come before the reply they are about
             self._place, self._missing = after, self._missing - 1 + count
         return True
+
+
+def contents(reply: bytes) -> list[range]:
+    """Where the bulk strings of a whole reply lie, without their lengths and line ends."""
+    found, place = [], 0
+    while place < len(reply):
+        end = reply.index(b"\r\n", place)
+        kind, place, start = reply[place], end + 2, place + 1
+        length = int(reply[start:end]) if kind in BULK else -1
+        if length >= 0:
+            found.append(range(place, place + length))
+            place += length + 2
+    return found
