@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Column, Ragged
-from materialization.data_plane.online.batched_fetch import WITHOUT_TIME, FetchedView, Presence
+from materialization.data_plane.online.batched_fetch import FetchedView, Presence
 from materialization.data_plane.rows.layout import FIXED
 from ranking_service.assemble import encode, fill
 from ranking_service.contract import Contract, Field, ViewPlan
@@ -134,8 +134,9 @@ class BlockPlan:
             check_types(view, one)
         events = np.stack([one.event_micros / 1e6 for one in rows], axis=1)
         presence = np.stack([one.presence for one in rows], axis=1)
-        events[np.isin(presence, WITHOUT_TIME)] = np.nan
-        presence[presence == Presence.DAMAGED] = Origin.UNREAD
+        damaged = presence == Presence.DAMAGED
+        events[damaged | (presence == Presence.NOT_FOUND)] = np.nan
+        presence[damaged] = Origin.UNREAD
         columns = [(one.rows, column) for one in rows for column in one.rows.layout.columns]
         numbers = [kept.numbers(column) for kept, column in columns if column.name in self.numbers]
         texts = [kept.texts(column) for kept, column in columns if column.name in self.texts]
