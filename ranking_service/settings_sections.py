@@ -104,7 +104,7 @@ class AdmissionSettings:
     backlog: int = 16
     """Calls that may wait until this worker has time to look at them at all. From half of it on, gRPC itself drops
     some, beyond it all: the caller sees CANCELLED without a word, at a third of the price of a refusal."""
-    brownout_share: float = field(default=0.5, metadata={"share": True, "from_zero": True})
+    brownout_share: float = field(default=0.1, metadata={"share": True, "from_zero": True})
     """Of a worker's time for model-free answers (level 3) to interactive requests it has no room to rank; those
     beyond that are refused. 0 refuses all."""
     prefetch_share: float = field(default=0.5, metadata=SHARE)
