@@ -7,6 +7,7 @@ import json
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from packed_rows_values import LAYOUTS, as_format_1, layouts_with_rows
 
+from materialization.data_plane.online.batched_fetch import BatchedFetch, Presence, ViewRead
+from materialization.data_plane.online.link import HashRead, Reply
 from materialization.data_plane.rows.checksum import checksum, checksums, weights
+from materialization.data_plane.rows.keys import ViewKeys
 from materialization.data_plane.rows.layout import FORMAT_VERSION, WITHOUT_CHECKSUM, Layout
 from materialization.data_plane.rows.reading import Rows, read
 from materialization.data_plane.rows.values import pack_row
@@ -184,3 +188,34 @@ def test_a_row_without_checksum_whose_boxed_values_are_garbled_keeps_its_other_v
     assert rows.nulls.tolist() == [[False, True]]
     assert rows.fixed["c0"].tolist() == [1]
     assert not [*rows.boxes()]
+
+
+@dataclass
+class AlteredLayouts:
+    """A connection on which rows come whole, and the layouts of older definitions do not."""
+
+    row: bytes
+    hashes: dict[bytes, dict[bytes, bytes]]
+
+    def read(self, strings: Sequence[bytes], hashes: Sequence[HashRead]) -> list[Reply]:
+        return [self.row] * len(strings) + [None] * len(hashes)
+
+    def fields(self, key: bytes) -> dict[bytes, bytes]:
+        return self.hashes[key]
+
+
+@given(data=st.data())
+def test_a_layout_that_was_altered_is_none(data: st.DataObject) -> None:
+    name, text = MIXED.fingerprint.hex().encode(), json.dumps(MIXED.to_json()).encode()
+    view = ViewRead("v", ViewKeys("p", "v", ("k",)), Layout(MIXED.columns[:3]), ("k",))
+    flipped = data.draw(st.integers(0, 8 * len(name + text) - 1))
+    both = altered(name + text, [flipped // 8], [(name + text)[flipped // 8] ^ 1 << flipped % 8])
+    plan = BatchedFetch((view,))
+    for layouts in ({both[: len(name)]: both[len(name) :]}, {name: text}):
+        link = AlteredLayouts(WITH_TAIL, {view.keys.schemas: layouts})
+        fetched = plan.fetch(link, {"k": [b"sx"]}, at=0.0)["v"]
+        known = plan.layouts.get((view.keys.schemas, MIXED.fingerprint), (None, 0.0))[0]
+        assert known in (None, MIXED)
+        assert fetched.presence.tolist() == [Presence.DAMAGED if known is None else Presence.FOUND]
+        plan.layouts.clear()
+    assert known == MIXED
