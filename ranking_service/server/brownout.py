@@ -40,6 +40,8 @@ class Brownout:
     def answering(self) -> Iterator[None]:
         """Around the work on one, which awaits nothing."""
         began = self.clock()
-        yield
-        self._saved_seconds -= self.clock() - began
-        self.answers += 1
+        try:
+            yield
+            self.answers += 1
+        finally:
+            self._saved_seconds -= self.clock() - began
