@@ -41,7 +41,8 @@ def test_load_is_measured_next_to_the_bare_parts_and_below_capacity(world: Bench
     assert floors > 0
     names = {one.what for one in findings.figures if one.bar is not None}
     assert "share of what the floors allow" in names
-    assert any("p99 next to the unloaded median" in name for name in names)
+    for arrivals in ("poisson", "constant"):
+        assert f"Rank, {arrivals} arrivals: p99 next to the unloaded median" in names
     (sent,) = [one.times for one in findings.measured if one.name == "Rank, constant"]
     rate = 0.6 * next(one.value for one in findings.figures if one.what == "requests/s")
     assert sent == pytest.approx(rate * PLAN.open_seconds, rel=0.05, abs=2)
