@@ -18,7 +18,7 @@ MODEL_FREE = 3
 LEVELS = {
     0: "complete",
     1: "rows as last known took the place of some that could not be read",
-    2: "declared defaults took the place of whole views that could not be read",
+    2: "declared defaults took the place of rows that could not be read",
     MODEL_FREE: "the model did not score; the order is the one the server's settings declare",
 }
 
@@ -91,8 +91,8 @@ def _lacking(ranking: Ranking) -> list[str]:
 
 
 def _in_its_place(view: DegradedView) -> str:
-    if view.level != 1:
-        return "declared defaults for all candidates"
+    if view.level != 1 and not view.last_known_candidates:
+        return "declared defaults for rows that could not be read"
     return (
         f"last-known rows for {view.last_known_candidates:,} candidates, not confirmed for up to "
         f"{view.oldest_seconds:,.1f} s; declared defaults for the others"

@@ -65,7 +65,8 @@ class LevelSettings:
     """`[levels]`: how far an answer may degrade before it is an error."""
 
     lowest: int = field(default=3, metadata={"from_zero": True, "most": 3})
-    """0 complete answers only; 1 last-known rows; 2 declared defaults; 3 model-free order."""
+    """0 complete answers only; 1 last-known rows; 2 declared defaults; 3 model-free order. Below 2 a request with one
+    damaged row is refused, below 3 one that there is no room to rank."""
     last_known_seconds: float = 3_600.0
     """Rows not confirmed for longer are not used."""
     order_by: tuple[str, ...] = ()
@@ -100,7 +101,7 @@ class AdmissionSettings:
     target_seconds: float = 0.05
     """Answers slower than this lower the limit, faster ones raise it."""
     queue: int = field(default=16, metadata=FROM_ZERO)
-    """Requests that may wait for their turn; further ones are refused at once."""
+    """Requests that may wait for their turn; further ones are turned away at once."""
     backlog: int = 16
     """Calls that may wait until this worker has time to look at them at all. From half of it on, gRPC itself drops
     some, beyond it all: the caller sees CANCELLED without a word, at a third of the price of a refusal."""

@@ -38,6 +38,7 @@ class Script(ranking_pb2_grpc.RankingServiceServicer):
     refused: dict[str, list[ranking_pb2.RankError]] = field(default_factory=dict)
     seconds: float = 0.0
     """Each call and each answer of a stream takes so long."""
+    without_room: bool = False
     stops_after: int | None = None
     """Streams break after so many answers, as many of them as ..."""
     breaks: int = 1
@@ -95,7 +96,11 @@ class Script(ranking_pb2_grpc.RankingServiceServicer):
             ranking_pb2.RankedItem(item_id=item, rank=rank) for rank, item in enumerate(request.candidate_ids)
         ]
         return ranking_pb2.RankResponse(
-            request_id=request.request_id, items=items, bundle_version=self.name, model=request.model
+            request_id=request.request_id,
+            items=items,
+            bundle_version=self.name,
+            model=request.model,
+            without_room=self.without_room,
         )
 
 

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from online_world import NOW, OnlineWorld
 
+from feature_repo.errors import TooLateError
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.brownout import MOST_SAVED_SECONDS, Brownout
 from ranking_service.server.server import RankingServer
@@ -100,6 +101,7 @@ def test_without_room_an_answer_comes_in_the_requests_order_and_says_why(online_
             "pair_stats": (2, 0),
         }
         assert answer.incomplete_candidates == len(service.items)
+        assert (answer.without_room, before.without_room) == (True, False)
         assert answer.request_id == "r"
         assert service.rank().level == 0, "with room again it is ranked"
 
@@ -166,6 +168,37 @@ def test_a_turn_that_does_not_come_in_time_ends_in_an_answer_in_time(online_worl
         assert (answer.level, answer.reason) == (MODEL_FREE, "its turn did not come in time")
 
 
+def test_of_several_requests_in_a_call_each_is_ranked_or_not(online_world: OnlineWorld) -> None:
+    with serving(online_world) as service:
+        message = ranking_pb2.RankRequest(user_id="ann", candidate_ids=service.items)
+        message.context.request_time.FromDatetime(NOW.replace(tzinfo=None))
+        many = ranking_pb2.RankManyRequest(requests=[message] * 8)
+        with service.full():
+            results = service.stub.RankMany(many, timeout=20).results
+            stream = list(
+                service.stub.RankStream(iter([_named(message, f"s{n}") for n in range(5)]), timeout=20)
+            )
+        assert [result.response.level for result in (*results, *stream)] == [MODEL_FREE] * 13
+        assert all(result.response.without_room for result in (*results, *stream))
+
+
+def _named(message: Any, request_id: str) -> Any:
+    named = ranking_pb2.RankRequest()
+    named.CopyFrom(message)
+    named.request_id = request_id
+    return named
+
+
+def test_a_call_whose_time_is_over_gets_nothing(online_world: OnlineWorld) -> None:
+    async def late(service: Service) -> None:
+        with pytest.raises(TooLateError):
+            async with service.servicer.admission.turn(is_prefetch=False, deadline=0.0):
+                raise AssertionError
+
+    with serving(online_world) as service, service.full():
+        asyncio.run_coroutine_threadsafe(late(service), service.server.loop).result(10)
+
+
 def test_what_used_up_its_share_of_the_time_is_refused(online_world: OnlineWorld) -> None:
     settings = replace(SETTINGS, admission=replace(ONE_AT_A_TIME, brownout_share=1e-9))
     with serving(online_world, settings) as service, service.full():
@@ -184,6 +217,13 @@ def test_it_stands_in_the_log_and_in_the_metrics(online_world: OnlineWorld, tmp_
                 service.rank(priority=ranking_pb2.PRIORITY_PREFETCH)
         state = service.server.server.reporting.state()
         assert (state.browned_out, state.admission_refused) == (1, 1)
+        registry = service.servicer.watch.metrics.registry
+        rows = {"model": "promoted", "view": "user_stats"}
+        answers = {"model": "promoted", "priority": "interactive", "code": "OK", "level": "3"}
+        assert registry.get_sample_value("marquee_requests_total", answers) == 1
+        assert registry.get_sample_value("marquee_view_missing_candidates_total", rows) is None, (
+            "nothing was asked for, so nothing is missing"
+        )
     (row,) = [
         row
         for file in (tmp_path / "log").rglob("requests.parquet")

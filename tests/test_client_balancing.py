@@ -22,8 +22,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_server import Client, Refusal, Script, connected, scripted
 
-from ranking_service.client import DeadlineError, RankingClient, RetryPolicy, UnavailableError
-from ranking_service.client.lanes import LONGEST_REST_SECONDS, SLOW_CALLS, Lanes
+from ranking_service.client import (
+    DeadlineError,
+    RankingClient,
+    RankRequest,
+    RetryPolicy,
+    UnavailableError,
+)
+from ranking_service.client.lanes import LONGEST_REST_SECONDS, SHORTEST_REST_SECONDS, SLOW_CALLS, Lanes
 
 ANN: dict[str, Any] = {"user_id": "ann", "candidate_ids": ["a"], "timeout": 5}
 BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
@@ -47,6 +53,23 @@ def test_calls_are_shared_by_all_servers(kind: str) -> None:
         connected(kind, f"{one},{two}, {three}") as client,
     ):
         assert answered_by(client, 30) == {"a": 10, "b": 10, "c": 10}
+
+
+@BOTH
+def test_a_server_without_room_gets_few_calls_while_another_has_some(kind: str) -> None:
+    """It answers at once, which would else make it look idle."""
+    full = Script("full", without_room=True)
+    with (
+        scripted(full) as one,
+        scripted(Script("idle", seconds=0.002)) as two,
+        connected(kind, f"{one},{two}") as client,
+    ):
+        began = time.monotonic()
+        assert answered_by(client, 60)["full"] <= 1 + (time.monotonic() - began) / SHORTEST_REST_SECONDS
+        assert client.rank_many([RankRequest(user_id="ann", candidate_ids=["a"])])[0].ranking is not None
+    with scripted(full) as one, connected(kind, one) as client:
+        assert answered_by(client, 5) == {"full": 5}, "it is all there is"
+        assert client.rank(**ANN).without_room
 
 
 @BOTH

@@ -122,7 +122,7 @@ def test_a_degraded_answer_says_level_views_and_age(capsys: Capture) -> None:
     assert "level 2: declared defaults" in text
     assert "this answer is degraded: [redis] did not answer within 20 ms" in text
     assert "item_stats: last-known rows for 480 candidates, not confirmed for up to 12.3 s" in text
-    assert "user_stats: declared defaults for all candidates" in text
+    assert "user_stats: declared defaults for rows that could not be read" in text
     assert "not explained: the time did not suffice; raise --timeout" in text
     model_free = shown(capsys, replace(ranking, level=3, degraded_views=()))
     assert "level 3: the model did not score" in model_free

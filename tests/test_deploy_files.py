@@ -52,7 +52,7 @@ def expressions() -> Iterator[tuple[str, str]]:
     yield from (("templating", str(one["query"])) for one in DASHBOARD["templating"]["list"])
 
 
-@pytest.mark.parametrize(("place", "expression"), expressions())
+@pytest.mark.parametrize(("place", "expression"), tuple(expressions()))
 def test_every_metric_asked_for_exists_with_its_labels(place: str, expression: str) -> None:
     named = set(re.findall(r"marquee_\w+", expression))
     assert named <= samples(), place

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -474,6 +475,20 @@ def test_rows_of_an_older_definition_are_read_by_the_columns_both_have(packed: W
     (doubt,) = doubts(contract, place(packed.url))
     assert "rows of item_all under another definition" in doubt
     assert list(doubts(CONTRACT, place(packed.url))) == []
+
+
+def test_requests_that_meet_a_new_definition_at_once_all_wait_for_it(packed: World) -> None:
+    packed.write("item_all", {"item_id": "i"}, {"float": Value(float_val=1)})
+    grown = (Field("i_new", "FLOAT", 0.0), *view_fields("item_all"))
+    views = tuple(replace(view, fields=grown) if view.name == "item_all" else view for view in CONTRACT.views)
+    reader = packed.open(Contract("rank", "ranker", views, (), (), ()))
+
+    async def at_once() -> list[Fetched]:
+        return await asyncio.gather(*(reader.fetch("u", ["i"], at=AT, seconds=2.0) for _ in range(5)))
+
+    found = packed.do(at_once())
+    packed.do(reader.close())
+    assert [(one.reason, one.item.columns["i_float"].tolist()) for one in found] == [("", [1.0])] * 5
 
 
 def test_a_key_that_is_no_hash_is_the_reason_and_the_next_request_is_fine(stock: World) -> None:

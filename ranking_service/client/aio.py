@@ -152,7 +152,9 @@ class AsyncRankingClient:
     async def _once(self, method: str, message: Any, retries: Retries) -> Any:
         terms = self.calling.terms(retries)
         with self.calling.attempt(retries) as lane:
-            return await getattr(self._stub(lane.place), method)(message, **terms)
+            response = await getattr(self._stub(lane.place), method)(message, **terms)
+        self.calling.note_room(lane, response)
+        return response
 
     def _stub(self, place: int) -> ranking_pb2_grpc.RankingServiceStub:
         if self.closed:

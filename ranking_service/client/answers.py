@@ -26,6 +26,7 @@ def ranking(response: ranking_pb2.RankResponse) -> Ranking:
         reason=response.reason,
         cached_candidates=response.cached_candidates,
         explanation_skipped=response.explanation_skipped,
+        without_room=response.without_room,
     )
 
 

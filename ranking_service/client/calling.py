@@ -24,6 +24,7 @@ from ranking_service.client.errors import (
 from ranking_service.client.lanes import CHANNEL_OPTIONS, Lane, Lanes, addresses
 from ranking_service.client.retry import Retries, RetryBudget, RetryPolicy
 from ranking_service.client.security import ClientSecurity
+from ranking_service.proto import ranking_pb2
 
 TIMEOUT_SECONDS = 1.0
 """Of one ranking."""
@@ -142,6 +143,13 @@ class Calling:
             self.lanes.left(lane)
             raise
         self.lanes.answered(lane)
+
+    def note_room(self, lane: Lane, response: Any) -> None:
+        """Of Rank's answer or RankMany's: whether the server could rank."""
+        single = isinstance(response, ranking_pb2.RankResponse)
+        given = [response] if single else [result.response for result in response.results]
+        if any(answer.without_room for answer in given):
+            self.lanes.without_room(lane, self.clock())
 
     def _settle(self, lane: Lane, error: MarqueeError) -> None:
         if isinstance(error, DeadlineError):

@@ -92,6 +92,11 @@ class Lanes:
             lane.in_flight -= 1
             lane.failures, lane.slow, lane.rest_until = 0, 0, 0.0
 
+    def without_room(self, lane: Lane, now: float) -> None:
+        """It answered, but could not rank: others come first for a moment, for quick answers would attract calls."""
+        with self._lock:
+            lane.rest_until = now + SHORTEST_REST_SECONDS
+
     def failed(self, lane: Lane, now: float) -> None:
         """There is no server, or one that cannot answer."""
         with self._lock:

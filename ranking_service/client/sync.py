@@ -170,7 +170,9 @@ class RankingClient:
     def _once(self, method: str, message: Any, retries: Retries) -> Any:
         terms = self.calling.terms(retries)
         with self.calling.attempt(retries) as lane:
-            return getattr(self._stub(lane.place), method)(message, **terms)
+            response = getattr(self._stub(lane.place), method)(message, **terms)
+        self.calling.note_room(lane, response)
+        return response
 
     def _stub(self, place: int) -> ranking_pb2_grpc.RankingServiceStub:
         if self.closed:

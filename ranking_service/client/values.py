@@ -86,6 +86,8 @@ class Ranking:
     cached_candidates: int = 0
     explanation_skipped: bool = False
     """Explanations were asked for, but the time did not suffice."""
+    without_room: bool = False
+    """The server had more requests than it can rank, hence level 3."""
 
 
 @dataclass(frozen=True)

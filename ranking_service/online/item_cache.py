@@ -83,7 +83,8 @@ class ItemCache:
     def keep(self, item_ids: Sequence[str], blocks: Blocks, watch: Watch) -> None:
         """The rows of a read that is whole; never in the place of rows that were read after a change it missed.
 
-        Damaged rows are there for this request only: the next one reads them again.
+        Damaged rows are there for this request only: the next one reads them again. They take the place of what was
+        known before, so that until then an outage finds defaults instead of last-known rows.
         """
         if watch.everything or not self.is_current:
             fresh = np.zeros(len(item_ids), np.bool_)

@@ -57,6 +57,8 @@ class Ranking:
     """Asked for, but there was no time."""
     micros: dict[str, int]
     """Microseconds by stage."""
+    without_room: bool = False
+    """Neither store nor model was asked, for want of room."""
 
 
 @dataclass
@@ -113,7 +115,10 @@ class Ranker:
         )
 
     def unranked(self, request: RankRequest, *, reason: str) -> Ranking:
-        """At level 3 at once, asking neither the feature store nor the model: a tenth of a ranking's work."""
+        """At level 3 at once, asking neither the feature store nor the model; `reason` says why there is no room.
+
+        A tenth of a ranking's work, or less where `levels.order_by` names no feature.
+        """
         watch = Stopwatch()
         ids, at = request.candidate_ids, request.request_timestamp
         if self.model_free.features:
@@ -137,6 +142,7 @@ class Ranker:
             explanations=(),
             explanation_skipped=request.explain,
             micros=watch.micros,
+            without_room=True,
         )
 
     async def _fetch(self, request: RankRequest, deadline: float) -> Fetched:

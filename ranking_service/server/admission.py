@@ -68,6 +68,8 @@ class Admission:
 
         Raises OverloadedError that says when to try again, TooLateError.
         """
+        if deadline <= time.monotonic():
+            raise TooLateError("the caller's time is over; allow more")
         needed = self.work.expected(1)
         if self.in_flight and deadline - time.monotonic() < SPARE * needed:
             self._refuse("too little of the caller's time is left", needed)

@@ -102,14 +102,8 @@ class ServerMetrics:
             taken = getattr(micros, stage)
             if taken:
                 series.observe(taken / 1e6)
-        if response.incomplete_candidates:
-            answers.incomplete.inc(response.incomplete_candidates)
-            for view, count in response.missing_by_view.items():
-                self._child(self.missing, response.model, view).inc(count)
-        if response.cached_candidates:
-            answers.cached.inc(response.cached_candidates)
-        if response.degraded_views:
-            self._count_degraded(response)
+        if not response.without_room:
+            self._count_rows(response, answers)
         if response.explanation_skipped:
             self._child(self.skipped, response.model).inc()
         self._count(response.model, priority, "OK", str(level), caller)
@@ -175,6 +169,17 @@ class ServerMetrics:
         self._child(self.requests, model, named, code, level).inc()
         if caller != ANONYMOUS:
             self._child(self.by_caller, caller, code).inc()
+
+    def _count_rows(self, response: Any, answers: _Answers) -> None:
+        """What was found of the rows that were asked for."""
+        if response.incomplete_candidates:
+            answers.incomplete.inc(response.incomplete_candidates)
+            for view, count in response.missing_by_view.items():
+                self._child(self.missing, response.model, view).inc(count)
+        if response.cached_candidates:
+            answers.cached.inc(response.cached_candidates)
+        if response.degraded_views:
+            self._count_degraded(response)
 
     def _count_degraded(self, response: Any) -> None:
         for view in response.degraded_views:

@@ -165,10 +165,12 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         except OverloadedError as error:
             if is_prefetch or self.settings.levels.lowest < MODEL_FREE or not self.brownout.has_time:
                 raise
-            with self.brownout.answering(), self.models.leased(message.model) as ranker:
-                asked = self._asked(message, ranker)
-                ranking = ranker.unranked(asked.request, reason=str(error))
-                return self._told(asked, ranking, ranker.bundle.contract)
+            return self._unranked(message, reason=str(error))
+
+    def _unranked(self, message: ranking_pb2.RankRequest, *, reason: str) -> ranking_pb2.RankResponse:
+        with self.brownout.answering(), self.models.leased(message.model) as ranker:
+            asked = self._asked(message, ranker)
+            return self._told(asked, ranker.unranked(asked.request, reason=reason), ranker.bundle.contract)
 
     def _asked(self, message: ranking_pb2.RankRequest, ranker: Ranker) -> _Asked:
         """Raises RequestError."""
@@ -182,7 +184,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     def _told(self, asked: _Asked, ranking: Ranking, contract: Contract) -> ranking_pb2.RankResponse:
         """The answer; the log gets it, too."""
         response = encode(ranking, decode_micros=asked.decode_micros, model=asked.model)
-        self.watch.metrics.aged(asked.model, ranking.fetched, at=asked.request.request_timestamp)
+        if not ranking.without_room:
+            self.watch.metrics.aged(asked.model, ranking.fetched, at=asked.request.request_timestamp)
         if self.log is not None:
             self.log.offer(LoggedRanking(ranking, contract, asked.received, asked.model))
         return response

@@ -73,6 +73,7 @@ def encode(ranking: Ranking, *, decode_micros: int, model: str) -> ranking_pb2.R
         missing_by_view=missing,
         cached_candidates=fetched.cached_candidates,
         explanation_skipped=ranking.explanation_skipped,
+        without_room=ranking.without_room,
     )
     for view in fetched.degraded:
         response.degraded_views.add(

@@ -33,6 +33,8 @@ class Goals:
     availability: float | None = 0.999
     recovery_seconds: float | None = 2.0
     goodput_share: float | None = None
+    whole_share: float | None = None
+    """Of goodput that is at level 0."""
 
     def missed(self, outcome: Outcome) -> list[str]:
         """What was not reached, in words; empty is a pass."""
@@ -45,6 +47,8 @@ class Goals:
             found.append(f"availability {outcome.availability:.2%} < {self.availability:.1%}")
         if self.goodput_share is not None and outcome.goodput_share < self.goodput_share:
             found.append(f"goodput {outcome.goodput_share:.0%} < {self.goodput_share:.0%} of capacity")
+        if self.whole_share is not None and outcome.whole_share < self.whole_share:
+            found.append(f"whole answers {outcome.whole_share:.0%} < {self.whole_share:.0%} of capacity")
         if self.recovery_seconds is not None:
             if outcome.recovery_seconds is None:
                 found.append("never recovered")

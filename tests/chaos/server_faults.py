@@ -64,7 +64,7 @@ OVERLOAD = Scenario(
     what="8 s of three times the capacity",
     seconds=17,
     surge=Surge(3, 8, 3.0),
-    goals=Goals(availability=None, goodput_share=0.9),
+    goals=Goals(availability=None, goodput_share=0.9, whole_share=0.6),
 )
 RETRY_STORM = Scenario(
     name="retry-storm",

@@ -116,8 +116,8 @@ class BatchedFetch:
         fetched, unknown = self._fetched(spans, replies, at)
         if not unknown:
             return fetched
-        for view in unknown:
-            self._learn(view, link.fields(view.keys.schemas))
+        for view, asked in unknown:
+            self._learn(view, asked, link.fields(view.keys.schemas))
         return self._fetched(spans, replies, at)[0]
 
     async def fetch_async(
@@ -129,8 +129,8 @@ class BatchedFetch:
         fetched, unknown = self._fetched(spans, replies, at)
         if not unknown:
             return fetched
-        for view in unknown:
-            self._learn(view, await link.fields(view.keys.schemas))
+        for view, asked in unknown:
+            self._learn(view, asked, await link.fields(view.keys.schemas))
         return self._fetched(spans, replies, at)[0]
 
     async def fetch_within(
@@ -142,8 +142,8 @@ class BatchedFetch:
         fetched, unknown = self._fetched(spans, replies, at)
         if not unknown:
             return fetched
-        for view in unknown:
-            self._learn(view, await link.fields(view.keys.schemas, seconds=seconds))
+        for view, asked in unknown:
+            self._learn(view, asked, await link.fields(view.keys.schemas, seconds=seconds))
         return self._fetched(spans, replies, at)[0]
 
     def reads(self, entities: Entities) -> tuple[list[bytes], list[HashRead]]:
@@ -172,8 +172,8 @@ class BatchedFetch:
 
     def _fetched(
         self, spans: Sequence[_Span], replies: Sequence[Reply], at: float
-    ) -> tuple[dict[str, FetchedView], list[ViewRead]]:
-        """The rows, and the views with rows of a definition to be looked up."""
+    ) -> tuple[dict[str, FetchedView], list[tuple[ViewRead, list[bytes]]]]:
+        """The rows, and the views with rows of definitions to be looked up: their fingerprints."""
         fetched, unknown = {}, []
         for span in spans:
             asked: list[bytes] = []
@@ -182,34 +182,36 @@ class BatchedFetch:
             damaged = _damaged(rows, raw)
             fetched[span.view.name] = _judged(span.view, rows, damaged, round(at * 1e6))
             if asked:
-                unknown.append(span.view)
+                unknown.append((span.view, asked))
             elif damaged.any():
                 _warn(span.view, int(np.count_nonzero(damaged)))
         return fetched, unknown
 
     def _finder(self, view: ViewRead, asked: list[bytes]) -> FindLayout:
-        """Finds older layouts, and notes the fingerprints to be looked up."""
+        """Finds older layouts, and notes the fingerprints to be looked up: by every read until the answer is here."""
 
         def find(fingerprint: bytes) -> Layout | None:
             key, now = (view.keys.schemas, fingerprint), time.monotonic()
             layout, looked = self.layouts.get(key, (None, -np.inf))
             if layout is None and now - looked > LOOK_AGAIN_SECONDS:
-                self.layouts[key] = (None, now)
                 asked.append(fingerprint)
             return layout
 
         return find
 
-    def _learn(self, view: ViewRead, schemas: Mapping[bytes, bytes]) -> None:
-        """Remember the layouts Redis knows; one of a format that is not known, or damaged, is none."""
+    def _learn(self, view: ViewRead, asked: Sequence[bytes], schemas: Mapping[bytes, bytes]) -> None:
+        """Remember the layouts Redis knows, and which it does not; one of another format, or damaged, is none."""
         now = time.monotonic()
+        learned: dict[tuple[bytes, bytes], tuple[Layout | None, float]]
+        learned = {(view.keys.schemas, fingerprint): (None, now) for fingerprint in asked}
         for fingerprint, text in schemas.items():
             try:
                 layout = Layout.from_json(json.loads(text))
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
             if layout.fingerprint.hex().encode() == fingerprint:
-                self.layouts[view.keys.schemas, layout.fingerprint] = (layout, now)
+                learned[view.keys.schemas, layout.fingerprint] = (layout, now)
+        self.layouts.update(learned)
 
 
 def _warn(view: ViewRead, count: int) -> None:
