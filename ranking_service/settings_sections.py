@@ -102,7 +102,7 @@ class AdmissionSettings:
     """Answers slower than this lower the limit, faster ones raise it."""
     queue: int = field(default=16, metadata=FROM_ZERO)
     """Requests that may wait for their turn; further ones are turned away at once."""
-    backlog: int = 16
+    backlog: int = 24
     """Calls that may wait until this worker has time to look at them at all. From half of it on, gRPC itself drops
     some, beyond it all: the caller sees CANCELLED without a word, at a third of the price of a refusal."""
     brownout_share: float = field(default=0.1, metadata={"share": True, "from_zero": True})
