@@ -9,7 +9,6 @@ computes from their inputs and the request. Of that it makes the float32 matrix,
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import sys
 import time
@@ -111,8 +110,6 @@ def main(case: Case, answer: bytes, port: int, places: dict[str, str]) -> None:
     stock = Stock(store, bundle, ranking_pb2.RankResponse.FromString(answer))
     ours = StoredRows.of(contract).matrix(patient_link(case.redis_url), case.slates[0], case.at)
     check_matrix(stock.matrix(case.messages()[0]), ours, contract)
-    gc.collect()
-    gc.freeze()  # as `marquee serve` does
     asyncio.run(serve(stock, port))
 
 
