@@ -208,7 +208,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     """For type checking only, or inside a function, counts too."""
     files = {module_name(path): path for path in sources(*LAYERS)}
     sorter = TopologicalSorter({name: set(imported_files(path, files)) for name, path in files.items()})
-    sorter.prepare()  # raises CycleError, which names them
+    assert len(list(sorter.static_order())) == len(files)  # CycleError names a circle
 
 
 def test_the_data_plane_needs_nothing_of_marquee_but_its_errors() -> None:
