@@ -39,6 +39,7 @@ class Script(ranking_pb2_grpc.RankingServiceServicer):
     seconds: float = 0.0
     """Each call and each answer of a stream takes so long."""
     without_room: bool = False
+    worker: int = 0
     stops_after: int | None = None
     """Streams break after so many answers, as many of them as ..."""
     breaks: int = 1
@@ -101,6 +102,7 @@ class Script(ranking_pb2_grpc.RankingServiceServicer):
             bundle_version=self.name,
             model=request.model,
             without_room=self.without_room,
+            worker=self.worker,
         )
 
 

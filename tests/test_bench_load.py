@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from feature_repo.errors import MissingInputError
 from ranking_service.bench.load import CONSTANT, POISSON, Load, LoadResult, due_times, run_load
+from ranking_service.bench.queueing import ideal_latencies
 from ranking_service.bench.slates import Case, Slate
 
 STALL_SECONDS = 0.6
@@ -81,6 +82,35 @@ def test_a_failed_call_counts_as_one_that_was_never_answered() -> None:
     assert result([1.0] * 99, failed=1).percentile(50) == 1.0
     assert result([1.0] * 98, failed=2).percentile(99) == np.inf
     assert result([], failed=0).percentile(50) == np.inf
+
+
+@given(
+    st.lists(st.integers(0, 40), max_size=30).map(sorted),
+    st.integers(1, 20),
+    st.integers(1, 3),
+)
+def test_the_ideal_server_answers_first_come_first_served_with_whoever_is_free(
+    due: list[int], service: int, servers: int
+) -> None:
+    """Against a clock that ticks through every instant."""
+    waiting, busy, expected = list(enumerate(due)), [0] * servers, {}
+    for now in range(40 + len(due) * service + 1):
+        for place in range(servers):
+            if busy[place] <= now and waiting and waiting[0][1] <= now:
+                number, at = waiting.pop(0)
+                busy[place] = now + service
+                expected[number] = now + service - at
+    found = ideal_latencies(np.array(due, float), float(service), servers)
+    assert found.tolist() == [expected[number] for number in range(len(due))]
+
+
+def test_even_an_ideal_server_misses_three_times_its_service_time_with_random_arrivals() -> None:
+    """Why the bar is held against evenly spaced ones: M/D/1 and M/D/2 at 60 %."""
+    for servers, p99 in ((1, 5.5), (2, 3.1)):
+        due = due_times(0.6 * servers, 200_000 / servers, POISSON, 1)
+        assert np.percentile(ideal_latencies(due, 1.0, servers), 99) == pytest.approx(p99, abs=0.4)
+        even = due_times(0.6 * servers, 2_000.0, CONSTANT, 1)
+        assert np.allclose(ideal_latencies(even, 1.0, servers), 1.0)
 
 
 @given(

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +29,7 @@ from ranking_service.client import (
     RetryPolicy,
     UnavailableError,
 )
-from ranking_service.client.lanes import LONGEST_REST_SECONDS, SHORTEST_REST_SECONDS, SLOW_CALLS, Lanes
+from ranking_service.client.lanes import LONGEST_REST_SECONDS, SHORTEST_REST_SECONDS, SLOW_CALLS, Lane, Lanes
 
 ANN: dict[str, Any] = {"user_id": "ann", "candidate_ids": ["a"], "timeout": 5}
 BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
@@ -181,7 +181,7 @@ def test_a_server_that_keeps_missing_deadlines_is_left_out(kind: str) -> None:
 
 def test_several_connections_to_one_address_are_several_to_the_server() -> None:
     """A proxy counts them; each may land on another worker process behind one port."""
-    with scripted(Script()) as address, counting_proxy(address) as (proxy, opened):
+    with scripted(Script()) as address, dealing_proxy([address]) as (proxy, opened):
         with RankingClient.connect(proxy) as client:
             answered_by(client, 10)
         assert len(opened) == 1
@@ -190,11 +190,79 @@ def test_several_connections_to_one_address_are_several_to_the_server() -> None:
         assert len(opened) == 1 + 3
 
 
+@BOTH
+def test_processes_behind_one_address_get_equally_many_calls_however_connections_are_dealt(kind: str) -> None:
+    """Five connections reach the first process and one the second, as the kernel may deal them."""
+    with (
+        scripted(Script("first", worker=0, seconds=0.01)) as first,
+        scripted(Script("second", worker=1, seconds=0.01)) as second,
+        dealing_proxy([first, first, second, first, first, first]) as (proxy, opened),
+        connected(kind, proxy, connections=6) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        answered_by(client, 6)
+        assert len(opened) == 6
+        assert {lane.worker for lane in client.calling.lanes.lanes} == {0, 1}
+        assert answered_by(client, 20) == {"first": 10, "second": 10}, "one after the other"
+        told = Counter(done for done in pool.map(lambda _: client.rank(**ANN).bundle_version, range(200)))
+        assert told["second"] >= 55, "several at once: about half, where lanes alone would give it a sixth"
+
+
+@BOTH
+def test_a_process_without_room_rests_whatever_the_connection(kind: str) -> None:
+    with (
+        scripted(Script("full", worker=0, without_room=True)) as full,
+        scripted(Script("idle", worker=1, seconds=0.002)) as idle,
+        dealing_proxy([full, full, full, idle]) as (proxy, _),
+        connected(kind, proxy, connections=4) as client,
+    ):
+        answered_by(client, 8)  # it has been told of all of them
+        began = time.monotonic()
+        assert answered_by(client, 60)["full"] <= 1 + (time.monotonic() - began) / SHORTEST_REST_SECONDS
+
+
+@given(st.data())
+def test_a_call_goes_to_the_process_with_the_fewest_unanswered_ones(data: st.DataObject) -> None:
+    lanes = Lanes.to(("a:1", "b:1"), 4)
+    for lane in lanes.lanes:
+        if (worker := data.draw(st.none() | st.integers(0, 2))) is not None:
+            lanes.reaches(lane, worker)
+        lane.in_flight = data.draw(st.integers(0, 5))
+        lane.rest_until = data.draw(st.sampled_from([0.0, 9.0]))
+    avoid = data.draw(st.none() | st.sampled_from(lanes.lanes))
+    awake = [lane for lane in lanes.lanes if lane.rest_until == 0.0]
+    if avoid is not None:
+        others = [lane for lane in awake if lane.process != avoid.process]
+        awake = others or [lane for lane in awake if lane is not avoid] or awake
+
+    def unanswered(lane: Lane) -> int:
+        if lane.worker is None:
+            return lane.in_flight
+        alike = [one for one in lanes.lanes if (one.address, one.worker) == (lane.address, lane.worker)]
+        return sum(one.in_flight for one in alike)
+
+    fewest = min(map(unanswered, awake), default=None)
+    before = {lane.place: unanswered(lane) for lane in lanes.lanes}
+    taken = lanes.take(1.0, avoid)
+    if awake:
+        assert taken in awake
+        assert before[taken.place] == fewest
+
+
+def test_a_connection_that_broke_may_reach_another_process() -> None:
+    lanes = Lanes.to(("a:1",), 2)
+    for lane in lanes.lanes:
+        lanes.reaches(lane, 1)
+    first, second = lanes.lanes
+    assert first.process == second.process
+    lanes.failed(lanes.take(0.0), 0.0)
+    assert first.process != second.process
+
+
 @contextmanager
-def counting_proxy(address: str) -> Iterator[tuple[str, list[int]]]:
-    """Its own address, and an entry for each connection it was asked for."""
+def dealing_proxy(targets: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+    """Its own address, and an entry for each connection it was asked for; they are dealt out to targets in turn."""
     opened: list[int] = []
-    host, port = address.split(":")
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def accept() -> None:
@@ -203,6 +271,7 @@ def counting_proxy(address: str) -> Iterator[tuple[str, list[int]]]:
                     near, _ = listening.accept()
                 except OSError:
                     return
+                host, port = targets[len(opened) % len(targets)].split(":")
                 opened.append(1)
                 far = socket.create_connection((host, int(port)))
                 for ends in ((near, far), (far, near)):

@@ -109,8 +109,9 @@ def test_workers_share_the_port_and_one_that_is_killed_comes_back_while_the_othe
         assert len(set(first)) == 2
         all_listeners = listeners(running.port)
         assert all_listeners in (2, 4)
-        for _ in range(10):
-            assert (await running.rank()).items
+        workers = set()
+        while workers != {0, 1}:  # each connection reaches either by chance
+            workers.add((await running.rank()).worker)
             served += 1
         os.kill(first[0], signal.SIGKILL)
         await until(lambda: listeners(running.port) == all_listeners // 2)

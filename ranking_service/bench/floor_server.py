@@ -1,9 +1,9 @@
 """What a call costs at least: a bare gRPC server that gives one prepared answer to everybody.
 
-python -m ranking_service.bench.floor_server empty|parts CASE ANSWER PORT
+python -m ranking_service.bench.floor_server empty|parts CASE ANSWER PORT NUMBER
 
 `empty` does nothing else; `parts` reads the bytes of the request's rows from Redis, without looking at them, and
-runs the model on a matrix that is always the same. Several of them share a port.
+runs the model on a matrix that is always the same. Several of them share a port; each tells its number.
 """
 
 from __future__ import annotations
@@ -83,11 +83,12 @@ async def serve(servicer: ranking_pb2_grpc.RankingServiceServicer, port: int) ->
     await server.wait_for_termination()
 
 
-def main(kind: str, case: Path, answer: Path, port: int) -> None:
+def main(kind: str, case: Path, answer: Path, port: int, number: int) -> None:
     response = ranking_pb2.RankResponse.FromString(answer.read_bytes())
+    response.worker = number
     servicer = Parts.of(Case.read(case), response) if kind == PARTS else Empty(response)
     asyncio.run(serve(servicer, port))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))

@@ -17,7 +17,7 @@ from feature_repo.errors import MissingInputError
 Times = npt.NDArray[np.float64]
 POISSON, CONSTANT = "poisson", "constant"
 CONNECTIONS = 32
-"""Of open-loop load: with few of them, chance would decide how evenly the workers that share a port are used."""
+"""Of open-loop load: with few of them, chance might give a worker none."""
 GRACE_SECONDS = 60.0
 
 

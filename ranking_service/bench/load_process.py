@@ -20,6 +20,7 @@ import grpc
 from ranking_service.bench.calls import OWN_CONNECTION, TIMEOUT_SECONDS
 from ranking_service.bench.load import CONNECTIONS, Load, LoadResult, due_times
 from ranking_service.bench.slates import Case
+from ranking_service.client.lanes import Lane, Lanes
 from ranking_service.proto import ranking_pb2
 
 METHOD = "/marquee.ranking.v1.RankingService/Rank"
@@ -111,10 +112,11 @@ def _closed_loop(load: Load, calls: list[Call], messages: list[bytes]) -> Tally:
 
 
 def _open_loop(load: Load, calls: list[Call], messages: list[bytes]) -> Tally:
-    """Every request leaves when it is due, and its time counts from then."""
+    """Every request leaves when it is due, and its time counts from then; on the connection our client would take."""
     due = due_times(load.rate, load.warm_seconds + load.seconds, load.arrivals, load.seed)
     start = time.monotonic() + 0.1
     tally = Tally(start + load.warm_seconds, start + load.warm_seconds + load.seconds)
+    lanes = Lanes.to((load.address,), len(calls))
     left = threading.Semaphore(0)
     for number, offset in enumerate(due.tolist()):
         at = start + offset
@@ -123,18 +125,24 @@ def _open_loop(load: Load, calls: list[Call], messages: list[bytes]) -> Tally:
             time.sleep(wait)
         if at >= tally.begin:
             tally.lateness_ms.append(1e3 * max(time.monotonic() - at, 0.0))
-        message = messages[number % len(messages)]
-        call = calls[number % len(calls)](message, timeout=TIMEOUT_SECONDS)
-        call.add_done_callback(_recorder(tally, at, left))
+        lane = lanes.take(time.monotonic())
+        call = calls[lane.place](messages[number % len(messages)], timeout=TIMEOUT_SECONDS)
+        call.add_done_callback(_recorder(tally, lanes, lane, at, left))
     for _ in due:
         left.acquire()
     return tally
 
 
-def _recorder(tally: Tally, at: float, left: threading.Semaphore) -> Callable[[Any], None]:
+def _recorder(
+    tally: Tally, lanes: Lanes, lane: Lane, at: float, left: threading.Semaphore
+) -> Callable[[Any], None]:
     def answered(outcome: Any) -> None:
+        now = time.monotonic()
+        lanes.left(lane)
+        if outcome.code() is grpc.StatusCode.OK:
+            lanes.reaches(lane, outcome.result().worker)
         if at >= tally.begin:
-            tally.add(outcome, since=at, now=time.monotonic())
+            tally.add(outcome, since=at, now=now)
         left.release()
 
     return answered

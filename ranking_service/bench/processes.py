@@ -91,7 +91,8 @@ def floor(
     port = free_port()
     module = "ranking_service.bench.floor_server"
     command = [sys.executable, "-m", module, kind, str(case), str(folder / "answer.bin"), str(port)]
-    with running([command] * workers, port, dict(os.environ)) as started:
+    commands = [[*command, str(number)] for number in range(workers)]
+    with running(commands, port, dict(os.environ)) as started:
         yield started
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from materialization.bench.figures import Figure, Findings, Measured, at_least, at_most
 from materialization.progress import Report
 from ranking_service.bench.calls import Caller
-from ranking_service.bench.load import CONSTANT, POISSON, Load, LoadResult, case_path, run_load
+from ranking_service.bench.load import CONSTANT, POISSON, Load, LoadResult, case_path, due_times, run_load
 from ranking_service.bench.one_client import complete_answer
 from ranking_service.bench.processes import Running, ServeOptions, floor, has_workers, serving
 from ranking_service.bench.processor import cpu_seconds
+from ranking_service.bench.queueing import ideal_latencies
 from ranking_service.bench.sizes import OPEN_LOOP, SATURATION, Plan
 from ranking_service.bench.slates import PARTS
 from ranking_service.bench.world import BenchWorld
@@ -167,11 +168,11 @@ def _notes(servers: UnderLoad) -> tuple[str, ...]:
 
 
 def _open_loop(servers: UnderLoad) -> Findings:
-    share = servers.plan.open_share
+    share, seconds = servers.plan.open_share, servers.plan.open_seconds
     unloaded = servers.closed(OURS, 1).percentile(50)
     measured = []
     figures = [Figure(OPEN_LOOP, "unloaded median, ms", unloaded)]
-    runs = ((OURS, POISSON, at_most(3)), (OURS, CONSTANT, at_most(3)), (FLOOR, POISSON, None))
+    runs = ((OURS, CONSTANT, at_most(3)), (OURS, POISSON, None), (FLOOR, POISSON, None))
     for done, (name, arrivals, bar) in enumerate(runs):
         servers.report("open loops", done, len(runs))
         rate = share * servers.capacity(name)
@@ -183,6 +184,10 @@ def _open_loop(servers: UnderLoad) -> Findings:
         title = f"{name}, {arrivals} arrivals: p99 next to the unloaded median"
         figures.append(Figure(OPEN_LOOP, title, result.percentile(99) / at_rest, bar))
         if name == OURS:
+            due = due_times(rate, seconds, arrivals, seed=0)
+            ideal = np.percentile(ideal_latencies(due, unloaded / 1e3, servers.plan.workers), 99)
+            title = f"one ideal queue, {arrivals} arrivals: p99 next to the unloaded median"
+            figures.append(Figure(OPEN_LOOP, title, 1e3 * float(ideal) / unloaded))
             figures += _losses(f"{name}, {arrivals} arrivals", result)
     servers.report("open loops", len(runs), len(runs))
     return Findings(tuple(measured), tuple(figures))

@@ -153,7 +153,7 @@ class AsyncRankingClient:
         terms = self.calling.terms(retries)
         with self.calling.attempt(retries) as lane:
             response = await getattr(self._stub(lane.place), method)(message, **terms)
-        self.calling.note_room(lane, response)
+        self.calling.note(lane, response)
         return response
 
     def _stub(self, place: int) -> ranking_pb2_grpc.RankingServiceStub:

@@ -27,6 +27,7 @@ def ranking(response: ranking_pb2.RankResponse) -> Ranking:
         cached_candidates=response.cached_candidates,
         explanation_skipped=response.explanation_skipped,
         without_room=response.without_room,
+        worker=response.worker,
     )
 
 

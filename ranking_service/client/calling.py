@@ -42,7 +42,8 @@ class Options(TypedDict, total=False):
 
     security: ClientSecurity | None
     connections: int
-    """To each address: several worker processes behind one port are reached by several connections only."""
+    """To each address: several worker processes behind one port are reached by several connections only, and chance
+    says which; take four times as many."""
     retry: RetryPolicy | None
     requests_per_call: int
     """The server's limit."""
@@ -144,10 +145,14 @@ class Calling:
             raise
         self.lanes.answered(lane)
 
-    def note_room(self, lane: Lane, response: Any) -> None:
-        """Of Rank's answer or RankMany's: whether the server could rank."""
+    def note(self, lane: Lane, response: Any) -> None:
+        """Of Rank's answer or RankMany's: which process it came from, and whether that could rank."""
         single = isinstance(response, ranking_pb2.RankResponse)
-        given = [response] if single else [result.response for result in response.results]
+        given = (
+            [response] if single else [one.response for one in response.results if one.HasField("response")]
+        )
+        if given:
+            self.lanes.reaches(lane, given[0].worker)
         if any(answer.without_room for answer in given):
             self.lanes.without_room(lane, self.clock())
 

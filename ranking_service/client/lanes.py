@@ -2,14 +2,16 @@
 
 Each lane is one gRPC channel with gRPC's own round_robin over the addresses that its DNS name has; the choice between
 lanes is made here, because a channel takes one name only, and because channels to one address (several worker
-processes behind one port) are the same to gRPC.
+processes behind one port) are the same to gRPC. The kernel deals connections out to such processes by chance; an answer
+says which one it came from, and calls go to the process with the fewest unanswered ones.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from feature_repo.errors import SettingError
@@ -36,6 +38,8 @@ class Lane:
 
     place: int
     address: str
+    worker: int | None = None
+    """The server's process that it reaches, as far as an answer has told."""
     in_flight: int = 0
     failures: int = 0
     """In a row."""
@@ -43,6 +47,11 @@ class Lane:
     """In a row."""
     rest_until: float = 0.0
     last_used: int = 0
+
+    @property
+    def process(self) -> tuple[str, int]:
+        """What lanes that reach the same process have in common; as long as nothing is known, each has its own."""
+        return self.address, -1 - self.place if self.worker is None else self.worker
 
     @property
     def target(self) -> str:
@@ -64,15 +73,17 @@ class Lanes:
         return cls(tuple(Lane(place, address) for place, address in enumerate(places)))
 
     def take(self, now: float, avoid: Lane | None = None) -> Lane:
-        """The lane with the fewest unanswered calls of those that do not rest; of equal ones the longest unused.
+        """Of lanes that do not rest, one to the process with the fewest unanswered calls; of equals the longest unused.
 
         `avoid` is where the call has just failed. When all rest, the one that is to be tried next.
         """
         with self._lock:
             awake = [lane for lane in self.lanes if lane.rest_until <= now]
-            awake = [lane for lane in awake if lane is not avoid] or awake
+            if avoid is not None:
+                elsewhere = [lane for lane in awake if lane.process != avoid.process]
+                awake = elsewhere or [lane for lane in awake if lane is not avoid] or awake
             if awake:
-                lane = min(awake, key=lambda lane: (lane.in_flight, lane.last_used))
+                lane = min(awake, key=self._order())
             else:
                 lane = min(self.lanes, key=lambda lane: (lane.rest_until, lane.last_used))
             if lane.failures:
@@ -92,10 +103,17 @@ class Lanes:
             lane.in_flight -= 1
             lane.failures, lane.slow, lane.rest_until = 0, 0, 0.0
 
+    def reaches(self, lane: Lane, worker: int) -> None:
+        """An answer came from that process of the lane's server."""
+        with self._lock:
+            lane.worker = worker
+
     def without_room(self, lane: Lane, now: float) -> None:
         """It answered, but could not rank: others come first for a moment, for quick answers would attract calls."""
         with self._lock:
-            lane.rest_until = now + SHORTEST_REST_SECONDS
+            for one in self.lanes:
+                if one.process == lane.process:
+                    one.rest_until = max(one.rest_until, now + SHORTEST_REST_SECONDS)
 
     def failed(self, lane: Lane, now: float) -> None:
         """There is no server, or one that cannot answer."""
@@ -103,6 +121,7 @@ class Lanes:
             lane.in_flight -= 1
             lane.failures += 1
             lane.rest_until = now + _rest(lane)
+            lane.worker = None  # the next connection may reach another one
 
     def overran(self, lane: Lane, now: float) -> None:
         """The deadline came first; `SLOW_CALLS` in a row are a failure."""
@@ -118,6 +137,20 @@ class Lanes:
         """The call ended without telling anything about the server."""
         with self._lock:
             lane.in_flight -= 1
+
+    def _order(self) -> Callable[[Lane], tuple[int, ...]]:
+        """What lanes are chosen by; the least comes first."""
+        unanswered: Counter[tuple[str, int]] = Counter()
+        used: dict[tuple[str, int], int] = {}
+        for lane in self.lanes:
+            unanswered[lane.process] += lane.in_flight
+            used[lane.process] = max(used.get(lane.process, 0), lane.last_used)
+        return lambda lane: (
+            unanswered[lane.process],
+            used[lane.process],
+            lane.in_flight,
+            lane.last_used,
+        )
 
 
 def _rest(lane: Lane) -> float:

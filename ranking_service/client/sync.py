@@ -171,7 +171,7 @@ class RankingClient:
         terms = self.calling.terms(retries)
         with self.calling.attempt(retries) as lane:
             response = getattr(self._stub(lane.place), method)(message, **terms)
-        self.calling.note_room(lane, response)
+        self.calling.note(lane, response)
         return response
 
     def _stub(self, place: int) -> ranking_pb2_grpc.RankingServiceStub:

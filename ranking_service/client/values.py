@@ -88,6 +88,8 @@ class Ranking:
     """Explanations were asked for, but the time did not suffice."""
     without_room: bool = False
     """The server had more requests than it can rank, hence level 3."""
+    worker: int = 0
+    """Which of the server's processes answered."""
 
 
 @dataclass(frozen=True)

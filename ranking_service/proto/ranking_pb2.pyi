@@ -101,7 +101,7 @@ class ContextValue(_message.Message):
     def __init__(self, number: _Optional[float] = ..., text: _Optional[str] = ...) -> None: ...
 
 class RankResponse(_message.Message):
-    __slots__ = ("request_id", "items", "bundle_version", "level", "micros", "incomplete_candidates", "missing_by_view", "model", "degraded_views", "reason", "cached_candidates", "explanation_skipped", "without_room")
+    __slots__ = ("request_id", "items", "bundle_version", "level", "micros", "incomplete_candidates", "missing_by_view", "model", "degraded_views", "reason", "cached_candidates", "explanation_skipped", "without_room", "worker")
     class MissingByViewEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +122,7 @@ class RankResponse(_message.Message):
     CACHED_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_SKIPPED_FIELD_NUMBER: _ClassVar[int]
     WITHOUT_ROOM_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     items: _containers.RepeatedCompositeFieldContainer[RankedItem]
     bundle_version: str
@@ -135,7 +136,8 @@ class RankResponse(_message.Message):
     cached_candidates: int
     explanation_skipped: bool
     without_room: bool
-    def __init__(self, request_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[RankedItem, _Mapping]]] = ..., bundle_version: _Optional[str] = ..., level: _Optional[int] = ..., micros: _Optional[_Union[StageMicros, _Mapping]] = ..., incomplete_candidates: _Optional[int] = ..., missing_by_view: _Optional[_Mapping[str, int]] = ..., model: _Optional[str] = ..., degraded_views: _Optional[_Iterable[_Union[DegradedView, _Mapping]]] = ..., reason: _Optional[str] = ..., cached_candidates: _Optional[int] = ..., explanation_skipped: _Optional[bool] = ..., without_room: _Optional[bool] = ...) -> None: ...
+    worker: int
+    def __init__(self, request_id: _Optional[str] = ..., items: _Optional[_Iterable[_Union[RankedItem, _Mapping]]] = ..., bundle_version: _Optional[str] = ..., level: _Optional[int] = ..., micros: _Optional[_Union[StageMicros, _Mapping]] = ..., incomplete_candidates: _Optional[int] = ..., missing_by_view: _Optional[_Mapping[str, int]] = ..., model: _Optional[str] = ..., degraded_views: _Optional[_Iterable[_Union[DegradedView, _Mapping]]] = ..., reason: _Optional[str] = ..., cached_candidates: _Optional[int] = ..., explanation_skipped: _Optional[bool] = ..., without_room: _Optional[bool] = ..., worker: _Optional[int] = ...) -> None: ...
 
 class DegradedView(_message.Message):
     __slots__ = ("view", "level", "last_known_candidates", "oldest_seconds")

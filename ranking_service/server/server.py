@@ -69,6 +69,8 @@ class Place:
     """Whether to refuse to start where Redis does not answer."""
     socket: Path | None = None
     """A unix socket to listen on as well, without TLS."""
+    number: int = 0
+    """Of this process among those of the server."""
 
 
 @dataclass
@@ -110,7 +112,9 @@ class LoopServer:
             await models.close()
             raise
         admission, brownout = Admission(settings.admission), Brownout(settings.admission.brownout_share)
-        servicer = Servicer(models, admission, log, settings, watch, brownout, door.limiter, shadow)
+        servicer = Servicer(
+            models, admission, log, settings, watch, brownout, door.limiter, shadow, place.number
+        )
         started = cls(place, f"{place.host}:{bound}", servicer, server, HealthServicer())
         await started._serve()
         expiry = None if door.certificates is None else door.certificates.current.expires_at

@@ -80,6 +80,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     """Each caller's share; None where there is no limit."""
     shadow: Shadow | None = None
     """Scores some of the default model's requests once more."""
+    worker: int = 0
+    """Its process' number among those of the server; callers are told."""
     clock: Callable[[], float] = time.time
     """Unix seconds, for requests that name no time; how long things take is measured by another clock."""
 
@@ -183,7 +185,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
 
     def _told(self, asked: _Asked, ranking: Ranking, contract: Contract) -> ranking_pb2.RankResponse:
         """The answer; the log gets it, too."""
-        response = encode(ranking, decode_micros=asked.decode_micros, model=asked.model)
+        response = encode(ranking, decode_micros=asked.decode_micros, model=asked.model, worker=self.worker)
         if not ranking.without_room:
             self.watch.metrics.aged(asked.model, ranking.fetched, at=asked.request.request_timestamp)
         if self.log is not None:

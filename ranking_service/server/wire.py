@@ -57,7 +57,7 @@ def _scalar(name: str, value: ranking_pb2.ContextValue) -> Scalar:
     return value.text if kind == "text" else float(value.number)
 
 
-def encode(ranking: Ranking, *, decode_micros: int, model: str) -> ranking_pb2.RankResponse:
+def encode(ranking: Ranking, *, decode_micros: int, model: str, worker: int) -> ranking_pb2.RankResponse:
     """The answer the caller asked for; scores are 0 where there was no model."""
     fetched = ranking.fetched
     missing, incomplete = fetched.missing()
@@ -74,6 +74,7 @@ def encode(ranking: Ranking, *, decode_micros: int, model: str) -> ranking_pb2.R
         cached_candidates=fetched.cached_candidates,
         explanation_skipped=ranking.explanation_skipped,
         without_room=ranking.without_room,
+        worker=worker,
     )
     for view in fetched.degraded:
         response.degraded_views.add(
@@ -82,6 +83,12 @@ def encode(ranking: Ranking, *, decode_micros: int, model: str) -> ranking_pb2.R
             last_known_candidates=view.last_known_candidates,
             oldest_seconds=view.oldest_seconds,
         )
+    _add_items(response, ranking)
+    return response
+
+
+def _add_items(response: ranking_pb2.RankResponse, ranking: Ranking) -> None:
+    """Best first."""
     best = ranking.order[: ranking.returned]
     scores = (
         np.nan_to_num(ranking.scores[best]).tolist()
@@ -93,7 +100,6 @@ def encode(ranking: Ranking, *, decode_micros: int, model: str) -> ranking_pb2.R
         add(item_id=candidates[position], score=score, rank=rank)
     for item, explanation in zip(response.items, ranking.explanations, strict=False):
         item.explanation.CopyFrom(_explanation(explanation))
-    return response
 
 
 def _explanation(explanation: Explanation) -> ranking_pb2.Explanation:

@@ -55,6 +55,7 @@ def place_of(task: ServeTask) -> Place:
         shadow_folder=workspace.shadow_log,
         needs_redis=task.needs_redis,
         socket=task.socket,
+        number=task.number,
     )
 
 
