@@ -122,8 +122,9 @@ class Table(RuleBasedStateMachine):
     def put(self, items: list[str], data: st.DataObject) -> None:
         rows = [data.draw(ROW) for _ in items]
         fresh = np.array([data.draw(st.booleans()) for _ in items], np.bool_)
-        before = dict(self.used)
+        before, slots, moves = dict(self.used), dict(self.table.slots), self.table.moves
         self.table.put(items, blocks(rows), now=float(self.clock), fresh=fresh)
+        assert (moves == self.table.moves) == (slots == self.table.slots)
         gone = self.rows.keys() - self.table.slots.keys()
         assert not gone & set(items)
         if gone:

@@ -99,6 +99,8 @@ class ItemTable:
     capacity: int
     """Items kept, at least as many as one request may have."""
     slots: dict[str, int] = field(default_factory=dict)
+    moves: int = 0
+    """How often items came or went; as long as it stays, `find` finds the same."""
 
     def __post_init__(self) -> None:
         size = min(FIRST_SLOTS, self.capacity + 1)
@@ -183,6 +185,7 @@ class ItemTable:
         fresh = [item for item in item_ids if item not in self.slots]
         if len(fresh) > len(self._free):
             self._make_room(len(fresh), keep=item_ids)
+        self.moves += bool(fresh)
         for item in fresh:
             slot = self._free.pop()
             self.slots[item] = slot

@@ -93,6 +93,7 @@ class PackedReader:
 
         `at` is the request's time in Unix seconds, against which ttl counts.
         """
+        moves = self.cache.table.moves
         slots, current = self.cache.find(item_ids)
         missed = [item_ids[place] for place in np.flatnonzero(~current).tolist()]
         until = time.monotonic() + seconds
@@ -101,7 +102,8 @@ class PackedReader:
                 raise OnlineStoreError("no time is left to ask the feature store")
             self.breaker.check()
             user, pairs = await self._read(user_id, item_ids, missed, seconds)
-            slots = await self._slots(item_ids, until)
+            if moves != self.cache.table.moves:
+                slots = await self._slots(item_ids, until)
         except OnlineStoreError as error:
             return self.known(user_id, item_ids, at=at, reason=str(error))
         fetched = noting_damage(self._fetched(user, slots, pairs, at))
