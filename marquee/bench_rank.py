@@ -86,8 +86,8 @@ def bench_rank(
     cache       item rows from the server's memory and from Redis
     log         the same call with and without serving log
     saturation  requests/s, next to a server that does only the bare parts
-    open-loop   60 % of that, at random instants; latency counts from when a request
-                was due, so that a stall is charged for everybody it makes wait
+    open-loop   60 % of that, evenly spaced and at random instants; latency counts from
+                when a request was due, so that a stall is charged for everybody who waits
     growth      one more candidate, feature, view
     start       from the command to ready, and the first request
 
