@@ -198,14 +198,24 @@ def test_processes_behind_one_address_get_equally_many_calls_however_connections
         scripted(Script("second", worker=1, seconds=0.01)) as second,
         dealing_proxy([first, first, second, first, first, first]) as (proxy, opened),
         connected(kind, proxy, connections=6) as client,
-        ThreadPoolExecutor(4) as pool,
     ):
         answered_by(client, 6)
         assert len(opened) == 6
         assert {lane.worker for lane in client.calling.lanes.lanes} == {0, 1}
-        assert answered_by(client, 20) == {"first": 10, "second": 10}, "one after the other"
-        told = Counter(done for done in pool.map(lambda _: client.rank(**ANN).bundle_version, range(200)))
-        assert told["second"] >= 55, "several at once: about half, where lanes alone would give it a sixth"
+        assert answered_by(client, 20) == {"first": 10, "second": 10}
+
+
+def test_calls_at_the_same_time_are_shared_by_the_processes_too() -> None:
+    with (
+        scripted(Script("first", worker=0, seconds=0.01)) as first,
+        scripted(Script("second", worker=1, seconds=0.01)) as second,
+        dealing_proxy([first, first, second, first, first, first]) as (proxy, _),
+        RankingClient.connect(proxy, connections=6) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        answered_by(client, 6)
+        told = Counter(pool.map(lambda _: client.rank(**ANN).bundle_version, range(200)))
+        assert told["second"] >= 55, "about half, where connections alone would give it a sixth"
 
 
 @BOTH
