@@ -452,7 +452,7 @@ def test_a_damaged_row_is_not_remembered_for_when_redis_is_gone(packed: World) -
     packed.write("user_all", {"user_id": "u"}, {"float": Value(float_val=3)})
     packed.write("pair_all", {"user_id": "u", "item_id": "i"}, {"text": Value(string_val="seen")})
     packed.fetch("u", ["i", "none"])
-    flip_a_bit(packed.client, next(iter(packed.client.keys(b"*user_all*"))))
+    flip_a_bit(packed.client, next(iter(packed.client.keys(b"mq:r|*user_all*"))))
     assert packed.fetch("u", ["i", "none"]).user.views["user_all"].presence.tolist() == [Origin.UNREAD]
     without = packed.do(packed.reader.fetch("u", ["i", "none"], at=AT, seconds=0.0))
     assert without.user.views["user_all"].presence.tolist() == [Origin.LAST_KNOWN]
