@@ -105,7 +105,7 @@ def test_the_ideal_server_answers_first_come_first_served_with_whoever_is_free(
 
 
 def test_even_an_ideal_server_misses_three_times_its_service_time_with_random_arrivals() -> None:
-    """Why the bar is held against evenly spaced ones: M/D/1 and M/D/2 at 60 %."""
+    """What random arrivals cost by themselves: M/D/1 and M/D/2 at 60 %."""
     for servers, p99 in ((1, 5.5), (2, 3.1)):
         due = due_times(0.6 * servers, 200_000 / servers, POISSON, 1)
         assert np.percentile(ideal_latencies(due, 1.0, servers), 99) == pytest.approx(p99, abs=0.4)
