@@ -67,7 +67,7 @@ class Running:
 
     async def rank(self, seconds: float = 20.0) -> Any:
         """Over a connection of its own, so that any worker may be the one."""
-        options = (("grpc.use_local_subchannel_pool", 1),)
+        options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
         async with grpc.aio.insecure_channel(self.supervisor.address, options=options) as channel:
             request = ranking_pb2.RankRequest(user_id="ann", candidate_ids=["item 1", "item 2"])
             request.context.request_time.FromSeconds(int(AT))

@@ -112,7 +112,8 @@ def typed(
             return OverloadedError(f"{said}; ask less often", code=code.name, retry_after=retry_after)
         case grpc.StatusCode.CANCELLED if details == DROPPED:
             return OverloadedError(
-                f"{address} dropped the call unread: far more calls come than it can look at; ask less often",
+                f"{address} dropped the call unread: it stops, or far more calls come than it can look at; "
+                "ask elsewhere, or less often",
                 code=code.name,
                 retry_after=retry_after,
             )

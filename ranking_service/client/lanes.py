@@ -28,8 +28,14 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.enable_retries", 0),
 )
-"""The minimum is what gRPC allows a connection to take; a server that comes back is found within some 2 s."""
+"""The minimum is what gRPC allows a connection to take; a server that comes back is found within some 2 s.
+
+gRPC's retries are off. The client has its own; and with them on, which is the default even without a policy, a call may
+hang until its deadline when the server ends just then, without any connection left (grpcio 1.85.1, bare client and
+server: 14 times in 5,300 stops under load; never in 5,200 with retries off).
+"""
 
 
 @dataclass(eq=False)

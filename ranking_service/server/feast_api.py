@@ -51,7 +51,8 @@ class FeastApi:
         try:
             if limiter is not None:
                 limiter.check(call.caller)
-            answer = await self.answer(message, deadline=began + float(seconds))
+            with self.servicer.underway:
+                answer = await self.answer(message, deadline=began + float(seconds))
         except MarqueeError as error:
             unknown = isinstance(error, UnknownFeatureError)
             status = grpc.StatusCode.NOT_FOUND if unknown else status_of(error)

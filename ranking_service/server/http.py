@@ -28,12 +28,14 @@ HTTP_STATUS = {
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
     "RESOURCE_EXHAUSTED": 429,
-    "CANCELLED": 499,
+    "CANCELLED": 503,
     "UNIMPLEMENTED": 501,
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
 """By gRPC status; any other is 500."""
+AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What a worker says that is not there, or that stops and drops what it has not looked at."""
 PASSED_ON = ("authorization", "x-api-key", "traceparent", "tracestate")
 """Headers that go with the call, so that all that holds for gRPC callers holds here."""
 TIMEOUT_HEADER = "x-timeout-ms"
@@ -54,7 +56,11 @@ class Workers:
     _turn: Any = field(default_factory=count)
 
     async def open(self) -> None:
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_reconnect_backoff_ms", 250)]
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_reconnect_backoff_ms", 250),
+            ("grpc.enable_retries", 0),  # see `ranking_service.client.lanes`
+        ]
         self._channels = [grpc.aio.insecure_channel(target, options) for target in self.targets]
 
     async def close(self) -> None:
@@ -85,7 +91,7 @@ class Workers:
                 return await call
             except grpc.aio.AioRpcError as error:
                 last = step + 1 == len(self._channels)
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or last:
+                if error.code() not in AWAY or last:
                     raise
         raise AssertionError("there is at least one worker")
 

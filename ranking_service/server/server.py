@@ -28,6 +28,7 @@ from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission, backlog_limits
 from ranking_service.server.brownout import Brownout
 from ranking_service.server.door import Door
+from ranking_service.server.drain import drain
 from ranking_service.server.feast_api import add_feast_api
 from ranking_service.server.reporting import Reporting
 from ranking_service.server.servicer import Servicer
@@ -130,7 +131,7 @@ class LoopServer:
         await self.health.enter_graceful_shutdown()
         for task in self._tasks:
             task.cancel()
-        await self.grpc_server.stop(self.place.settings.stop_seconds)
+        await drain(self.grpc_server, self.servicer.underway, seconds=self.place.settings.stop_seconds)
         log = self.servicer.log
         counts = await asyncio.to_thread(log.close) if log is not None else None
         if self.servicer.shadow is not None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -27,6 +27,7 @@ from ranking_service.online.request import RankRequest
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission
 from ranking_service.server.brownout import Brownout
+from ranking_service.server.drain import Underway
 from ranking_service.server.rate_limit import RateLimiter
 from ranking_service.server.watch import Call, Watch
 from ranking_service.server.wire import decode, encode
@@ -84,6 +85,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     """Its process' number among those of the server; callers are told."""
     clock: Callable[[], float] = time.time
     """Unix seconds, for requests that name no time; how long things take is measured by another clock."""
+    underway: Underway = field(default_factory=Underway)
+    """What a stop waits for."""
 
     async def Rank(
         self, message: ranking_pb2.RankRequest, context: grpc.aio.ServicerContext
@@ -119,7 +122,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         reading = asyncio.create_task(self._read_stream(messages, context, ready, room))
         try:
             while (result := await ready.get()) is not None:
-                yield result
+                with self.underway:
+                    yield result
                 room.release()
             reading.result()
         except RequestError as error:
@@ -133,7 +137,8 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         """`deadline` in `time.monotonic` seconds. Raises the errors of `STATUS`."""
         began = time.perf_counter()
         try:
-            response = await self._ranked(message, call, deadline)
+            with self.underway:
+                response = await self._ranked(message, call, deadline)
         except MarqueeError as error:
             seconds = time.perf_counter() - began
             self.watch.refused(message, status_of(error).name, said(error), call, seconds=seconds)

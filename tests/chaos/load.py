@@ -23,7 +23,11 @@ START_SECONDS = 3.0
 """A new process takes this long at most to import and to prepare its requests; the load begins then."""
 CHANNELS = 16
 """So many callers' connections spread evenly enough over a server's workers."""
-OWN_CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500))
+OWN_CHANNEL = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_retries", 0),
+)
 """A channel with a connection of its own, which it tries anew at least twice a second."""
 CANCEL_WITHIN = 0.03
 """Cancelled calls are cancelled after a uniformly random part of this many seconds."""
