@@ -32,6 +32,8 @@ from ranking_service.server.security import (
     server_credentials,
 )
 from ranking_service.server.tokens import TokenInterceptor, Tokens, TokenStore
+from ranking_service.server.watch import Watch
+from ranking_service.settings import ServiceSettings
 from ranking_service.settings_sections import SecuritySettings
 
 WEB, APP = "web-token-0123456789", "app-token-0123456789"
@@ -437,6 +439,13 @@ def test_callers_behind_one_address_are_one_and_labels_stay_few() -> None:
         )
     ]
     assert names == ["address:10.0.0.7"] * 2 + ["address:[::1]", "address:unix", "certificate:web"]
+    certified = From("ipv4:10.0.0.7:1", {"x509_common_name": [b"web"]})
+    assert caller(certified, asks_certificate=False) == "address:10.0.0.7"
+    for security, name in (
+        (SecuritySettings(client_ca="ca.pem"), "certificate:web"),
+        (SecuritySettings(), "address:10.0.0.7"),
+    ):
+        assert Watch.start(ServiceSettings(security=security), ()).call(certified).caller == name
     assert [label(name) for name in (*names, "token:app")] == ["anonymous"] * 4 + ["certificate", "app"]
 
 

@@ -31,18 +31,26 @@ class Watch:
     metrics: ServerMetrics
     lines: RequestLines
     traces: Traces | None
+    asks_certificate: bool = True
+    """Whether callers are told apart by their certificates."""
     clock: Callable[[], float] = time.time
 
     @classmethod
     def start(cls, settings: ServiceSettings, models: Iterable[str]) -> Watch:
         """`models` are the names under which the server has models. Raises SettingError."""
         metrics = ServerMetrics(frozenset(models))
-        return cls(metrics, RequestLines(settings.logging), Traces.start(settings.traces))
+        traces = Traces.start(settings.traces)
+        return cls(
+            metrics,
+            RequestLines(settings.logging),
+            traces,
+            asks_certificate=bool(settings.security.client_ca),
+        )
 
     def call(self, context: Any) -> Call:
         """What gRPC's context tells of a call; look once for each RPC."""
         metadata = tuple(context.invocation_metadata() or ()) if self.traces is not None else ()
-        return Call(caller(context), metadata)
+        return Call(caller(context, asks_certificate=self.asks_certificate), metadata)
 
     def answered(self, message: Any, response: Any, call: Call, *, seconds: float) -> None:
         """A request was answered in so much time, its wait for a turn included."""
