@@ -24,10 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Underway:
-    """Counts the work between a request's arrival and the end of its answer: `with underway:` around each.
-
-    Belongs to one event loop.
-    """
+    """Counts the work that a stop waits for: `with underway:` around it. Belongs to one event loop."""
 
     count: int = 0
     begun: int = 0
@@ -44,6 +41,11 @@ class Underway:
         trace: TracebackType | None,
     ) -> None:
         self.count -= 1
+
+    def until_sent(self, context: Any) -> None:
+        """The whole of a call with one answer, until gRPC has sent that or the caller has gone; `context` is gRPC's."""
+        self.__enter__()
+        context.add_done_callback(lambda _: self.__exit__(None, None, None))
 
 
 async def drain(server: Any, underway: Underway, *, seconds: float) -> None:

@@ -46,13 +46,13 @@ class FeastApi:
         """The serialized GetOnlineFeaturesResponse."""
         left = context.time_remaining()
         seconds = self.servicer.settings.feast_api.request_seconds if left is None else left
+        self.servicer.underway.until_sent(context)
         began, watch = time.monotonic(), self.servicer.watch
         call, limiter = watch.call(context), self.servicer.limiter
         try:
             if limiter is not None:
                 limiter.check(call.caller)
-            with self.servicer.underway:
-                answer = await self.answer(message, deadline=began + float(seconds))
+            answer = await self.answer(message, deadline=began + float(seconds))
         except MarqueeError as error:
             unknown = isinstance(error, UnknownFeatureError)
             status = grpc.StatusCode.NOT_FOUND if unknown else status_of(error)

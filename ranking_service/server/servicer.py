@@ -91,6 +91,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     async def Rank(
         self, message: ranking_pb2.RankRequest, context: grpc.aio.ServicerContext
     ) -> ranking_pb2.RankResponse:
+        self.underway.until_sent(context)
         try:
             return await self.answer(message, self.watch.call(context), deadline=self._deadline(context))
         except MarqueeError as error:
@@ -100,6 +101,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     async def RankMany(
         self, message: ranking_pb2.RankManyRequest, context: grpc.aio.ServicerContext
     ) -> ranking_pb2.RankManyResponse:
+        self.underway.until_sent(context)
         limit = self.settings.requests_per_call
         if not 1 <= len(message.requests) <= limit:
             problem = RequestError("requests", f"has {len(message.requests)} requests; send 1 to {limit}")
