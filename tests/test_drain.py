@@ -36,7 +36,6 @@ async def called(handler: Callable[[bytes, Any], Any]) -> AsyncIterator[tuple[An
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", {"Call": method}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    server.port = port
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:
             yield server, channel.unary_unary(METHOD)
@@ -124,52 +123,33 @@ def test_work_has_so_many_seconds_and_no_more() -> None:
     assert underway.count == 0, "cancelled work ends, too"
 
 
-@asynccontextmanager
-async def delayed(port: int, answers: asyncio.Event) -> AsyncIterator[int]:
-    """A way to a server on which nothing comes back before `answers` is set."""
+def test_an_answer_is_waited_for_until_grpc_has_sent_it() -> None:
+    """The work is over then; a large answer may be long on its way."""
+    underway = Underway()
+    done: list[Callable[[Any], None]] = []
 
-    async def passes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, held: bool) -> None:
-        while data := await reader.read(65_536):
-            if held:
-                await answers.wait()
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, there = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(passes(reader, there, False), passes(back, writer, True), return_exceptions=True)
-
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
-
-
-def test_an_answer_that_is_on_its_slow_way_to_the_caller_arrives() -> None:
-    """The work is over then; what counts is that all of the answer has left."""
-    underway, large = Underway(), bytes(range(256)) * 2**17
+    class Context:
+        def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+            done.append(callback)
 
     async def story() -> None:
-        answers, made = asyncio.Event(), asyncio.Event()
+        begun = asyncio.Event()
 
-        async def handler(_: bytes, context: Any) -> bytes:
-            underway.until_sent(context)
-            made.set()
-            return large
+        async def handler(_: bytes, __: Any) -> bytes:
+            begun.set()
+            await asyncio.sleep(LONG)
+            return b""
 
-        async with called(handler) as (server, _), delayed(server.port, answers) as port:
-            options = [("grpc.max_receive_message_length", -1)]
-            answers.set()
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-                await channel.channel_ready()
-                answers.clear()
-                waiting = asyncio.ensure_future(channel.unary_unary(METHOD)(b"", timeout=LONG))
-                await made.wait()
-                draining = asyncio.ensure_future(seconds_of(drain(server, underway, seconds=LONG)))
-                await asyncio.sleep(1.0)
-                assert not draining.done()
-                answers.set()
-                assert await waiting == large
-                assert 1.0 <= await draining < LONG / 2
+        async with called(handler) as (server, call):
+            waiting = asyncio.ensure_future(call(b"", timeout=LONG))
+            await begun.wait()
+            underway.until_sent(Context())
+            draining = asyncio.ensure_future(seconds_of(drain(server, underway, seconds=LONG)))
+            await asyncio.sleep(1.0)
+            assert not draining.done()
+            done[0](None)
+            assert await draining < LONG / 2
+            await asyncio.gather(waiting, return_exceptions=True)
 
     asyncio.run(story())
     assert underway.count == 0
