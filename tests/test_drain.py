@@ -7,19 +7,19 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from online_world import OnlineWorld
-from redis_servers import free_port
 
+from ranking_service.client.calling import Calling
 from ranking_service.models.served import DEFAULT
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server import drain as drain_module
 from ranking_service.server.drain import Underway, drain
-from ranking_service.server.http import Workers
 from ranking_service.server.server import LoopServer, Place
 from ranking_service.settings import ServiceSettings
 
@@ -43,6 +43,24 @@ async def called(handler: Callable[[bytes, Any], Any]) -> AsyncIterator[tuple[An
             await server.stop(None)
 
 
+@dataclass
+class Endless:
+    """A handler that never answers."""
+
+    underway: Underway | None = None
+    """Counts its calls, as whole ones."""
+
+    def __post_init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    async def answer(self, _: bytes, context: Any) -> bytes:
+        if self.underway is not None:
+            self.underway.until_sent(context)
+        self.begun.set()
+        await asyncio.sleep(LONG)
+        return b""
+
+
 async def seconds_of(work: Any) -> float:
     before = time.monotonic()
     await work
@@ -53,16 +71,10 @@ def test_a_call_that_nobody_works_on_is_cut_and_not_waited_for() -> None:
     """As one is that gRPC lost: it is open, and no code of ours knows of it."""
 
     async def story() -> None:
-        lost = asyncio.Event()
-
-        async def handler(_: bytes, __: Any) -> bytes:
-            lost.set()
-            await asyncio.sleep(LONG)
-            return b""
-
-        async with called(handler) as (server, call):
+        lost = Endless()
+        async with called(lost.answer) as (server, call):
             waiting = asyncio.ensure_future(call(b"", timeout=LONG))
-            await lost.wait()
+            await lost.begun.wait()
             assert await seconds_of(drain(server, Underway(), seconds=LONG)) < LONG / 4
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await waiting
@@ -103,17 +115,10 @@ def test_work_has_so_many_seconds_and_no_more() -> None:
     underway = Underway()
 
     async def story() -> None:
-        begun = asyncio.Event()
-
-        async def handler(_: bytes, __: Any) -> bytes:
-            with underway:
-                begun.set()
-                await asyncio.sleep(LONG)
-            return b""
-
-        async with called(handler) as (server, call):
+        endless = Endless(underway)
+        async with called(endless.answer) as (server, call):
             waiting = asyncio.ensure_future(call(b"", timeout=LONG))
-            await begun.wait()
+            await endless.begun.wait()
             assert 0.5 <= await seconds_of(drain(server, underway, seconds=0.5)) < LONG / 4
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await waiting
@@ -133,16 +138,10 @@ def test_an_answer_is_waited_for_until_grpc_has_sent_it() -> None:
             done.append(callback)
 
     async def story() -> None:
-        begun = asyncio.Event()
-
-        async def handler(_: bytes, __: Any) -> bytes:
-            begun.set()
-            await asyncio.sleep(LONG)
-            return b""
-
-        async with called(handler) as (server, call):
+        endless = Endless()
+        async with called(endless.answer) as (server, call):
             waiting = asyncio.ensure_future(call(b"", timeout=LONG))
-            await begun.wait()
+            await endless.begun.wait()
             underway.until_sent(Context())
             draining = asyncio.ensure_future(seconds_of(drain(server, underway, seconds=LONG)))
             await asyncio.sleep(1.0)
@@ -159,17 +158,10 @@ def test_a_caller_that_goes_is_not_waited_for() -> None:
     underway = Underway()
 
     async def story() -> None:
-        begun = asyncio.Event()
-
-        async def handler(_: bytes, context: Any) -> bytes:
-            underway.until_sent(context)
-            begun.set()
-            await asyncio.sleep(LONG)
-            return b""
-
-        async with called(handler) as (server, call):
+        endless = Endless(underway)
+        async with called(endless.answer) as (server, call):
             waiting = asyncio.ensure_future(call(b"", timeout=LONG))
-            await begun.wait()
+            await endless.begun.wait()
             assert underway.count == 1
             waiting.cancel()
             assert await seconds_of(drain(server, underway, seconds=LONG)) < LONG / 4
@@ -215,37 +207,30 @@ def test_open_streams_and_health_watches_without_work_do_not_delay_a_stop(online
     asyncio.run(story())
 
 
-def test_over_http_a_call_that_a_stopping_worker_drops_goes_to_the_next_one() -> None:
+def test_calls_with_one_answer_count_until_that_is_sent(online_world: OnlineWorld) -> None:
+    """One for the work, if it ranks, and one for the whole call."""
+
     async def story() -> None:
-        async def drops(_: Any, context: Any) -> Any:
-            await context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
-
-        async def ranks(_: Any, __: Any) -> Any:
-            return ranking_pb2.RankResponse(bundle_version="of the other")
-
-        servers, targets = [], []
-        for handler in (drops, ranks):
-            server, port = grpc.aio.server(), free_port()
-            method = grpc.unary_unary_rpc_method_handler(
-                handler,
-                request_deserializer=ranking_pb2.RankRequest.FromString,
-                response_serializer=ranking_pb2.RankResponse.SerializeToString,
-            )
-            name = ranking_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
-            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Rank": method}),))
-            server.add_insecure_port(f"127.0.0.1:{port}")
-            await server.start()
-            servers.append(server)
-            targets.append(f"127.0.0.1:{port}")
-        workers = Workers(targets, 1_000_000)
-        await workers.open()
-        try:
-            for _ in range(4):
-                answer = await workers.rank(ranking_pb2.RankRequest(), metadata=(), timeout=LONG)
-                assert answer.bundle_version == "of the other"
-        finally:
-            await workers.close()
-            for server in servers:
-                await server.stop(None)
+        place = Place({DEFAULT: online_world.bundle}, online_world.redis_url, ServiceSettings())
+        server = await LoopServer.start(place)
+        underway = server.servicer.underway
+        asked = ranking_pb2.RankRequest(user_id="ann", candidate_ids=["item 1"])
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            stub = ranking_pb2_grpc.RankingServiceStub(channel)
+            assert (await stub.Rank(asked, timeout=LONG)).items
+            assert underway.begun == 2
+            assert (await stub.RankMany(ranking_pb2.RankManyRequest(requests=[asked]), timeout=LONG)).results
+            assert underway.begun == 4
+            read = channel.unary_unary("/feast.serving.ServingService/GetOnlineFeatures")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await read(b"", timeout=LONG)
+            assert underway.begun == 5
+        await server.stop()
+        assert underway.count == 0
 
     asyncio.run(story())
+
+
+def test_clients_leave_retries_to_our_own() -> None:
+    """With gRPC's, a call may hang when the server ends."""
+    assert dict(Calling.to("127.0.0.1:1").channel_options())["grpc.enable_retries"] == 0

@@ -12,11 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from online_world import AT, OnlineWorld
 from test_server_metrics import Samples, samples, value
@@ -264,6 +266,33 @@ def test_before_a_worker_answers_the_server_is_alive_but_not_ready() -> None:
     finally:
         http.stop()
     assert serve_http(ServiceSettings(), ["127.0.0.1:1"]) is None
+
+
+def test_a_call_that_a_worker_drops_unread_is_503_and_asked_once() -> None:
+    asked = 0
+
+    def drops(_: bytes, context: Any) -> bytes:
+        nonlocal asked
+        asked += 1
+        context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+        raise AssertionError
+
+    method = {"Rank": grpc.unary_unary_rpc_method_handler(drops)}
+    worker = grpc.server(ThreadPoolExecutor(2))
+    handler = grpc.method_handlers_generic_handler("marquee.ranking.v1.RankingService", method)
+    worker.add_generic_rpc_handlers((handler,))
+    target = f"127.0.0.1:{worker.add_insecure_port('127.0.0.1:0')}"
+    worker.start()
+    http = serve_http(
+        ServiceSettings(http=HttpSettings(port=free_port())), [target, target], metrics=lambda: b""
+    )
+    assert http is not None
+    try:
+        status, answer = fetch(f"http://{http.address}/rank", json.dumps(REQUEST).encode())
+        assert (status, json.loads(answer)["error"]["code"], asked) == (503, "CANCELLED", 1)
+    finally:
+        http.stop()
+        worker.stop(None)
 
 
 def test_both_spellings_of_a_field_are_read() -> None:

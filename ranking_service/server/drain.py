@@ -30,9 +30,16 @@ class Underway:
     begun: int = 0
     """Since the start."""
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        """Some work; `end` must follow."""
         self.count += 1
         self.begun += 1
+
+    def end(self) -> None:
+        self.count -= 1
+
+    def __enter__(self) -> None:
+        self.begin()
 
     def __exit__(
         self,
@@ -40,12 +47,12 @@ class Underway:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.count -= 1
+        self.end()
 
     def until_sent(self, context: Any) -> None:
         """The whole of a call with one answer, until gRPC has sent that or the caller has gone; `context` is gRPC's."""
-        self.__enter__()
-        context.add_done_callback(lambda _: self.__exit__(None, None, None))
+        self.begin()
+        context.add_done_callback(lambda _: self.end())
 
 
 async def drain(server: Any, underway: Underway, *, seconds: float) -> None:

@@ -33,9 +33,11 @@ HTTP_STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-"""By gRPC status; any other is 500."""
-AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-"""What a worker says that is not there, or that stops and drops what it has not looked at."""
+"""By gRPC status; any other is 500.
+
+CANCELLED is what a worker drops unread that stops or has too much to do; the next one is not asked, for that would make
+more of too much.
+"""
 PASSED_ON = ("authorization", "x-api-key", "traceparent", "tracestate")
 """Headers that go with the call, so that all that holds for gRPC callers holds here."""
 TIMEOUT_HEADER = "x-timeout-ms"
@@ -91,7 +93,7 @@ class Workers:
                 return await call
             except grpc.aio.AioRpcError as error:
                 last = step + 1 == len(self._channels)
-                if error.code() not in AWAY or last:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or last:
                     raise
         raise AssertionError("there is at least one worker")
 
