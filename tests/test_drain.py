@@ -94,7 +94,7 @@ def test_work_is_waited_for_also_when_it_takes_longer_than_quiet_and_is_followed
             begun.set()
             with underway:
                 await asyncio.sleep(0.7)
-            for _ in range(30):
+            for _step in range(30):
                 await asyncio.sleep(0.03)
                 with underway:
                     pass
