@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 
 import click
 
@@ -22,6 +23,17 @@ VERBS = {
     "bench": Verb("marquee.bench:bench", "Measure, next to the floor."),
 }
 USAGE_ERRORS = (RequestError, SettingError)
+LIBRARIES = ("feast", "redis", "duckdb", "xgboost", "grpcio")
+"""Whose versions an answer, or a bug report, depends on."""
+
+
+def _tell_versions(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        click.echo(
+            f"marquee {version('marquee')} ({', '.join(f'{name} {version(name)}' for name in LIBRARIES)})"
+        )
+        context.exit()
+
 
 cli = LazyGroup(
     "marquee",
@@ -34,6 +46,16 @@ cli = LazyGroup(
     Exit codes: 0 done; 1 could not be done, or a check failed; 2 wrong usage, setting or request; 130
     interrupted.
     """,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_tell_versions,
+            help="The versions of Marquee and of the libraries that its answers depend on.",
+        )
+    ],
 )
 
 

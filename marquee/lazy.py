@@ -20,8 +20,17 @@ class Verb:
 class LazyGroup(click.Group):
     """A group over a table of verbs; listing them imports nothing."""
 
-    def __init__(self, name: str | None = None, *, verbs: dict[str, Verb], help: str | None = None) -> None:
-        super().__init__(name, help=help, context_settings={"help_option_names": ["-h", "--help"]})
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        verbs: dict[str, Verb],
+        help: str | None = None,
+        params: list[click.Parameter] | None = None,
+    ) -> None:
+        super().__init__(
+            name, help=help, params=params, context_settings={"help_option_names": ["-h", "--help"]}
+        )
         self.verbs = verbs
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

@@ -41,11 +41,17 @@ def test_load_is_measured_next_to_the_bare_parts_and_below_capacity(world: Bench
     assert floors > 0
     names = {one.what for one in findings.figures if one.bar is not None}
     assert "share of what the floors allow" in names
+    assert "Rank, constant arrivals: p99 next to the unloaded median" in names
+    assert "Rank, poisson arrivals: the same next to the bare parts'" in names
     for arrivals in ("poisson", "constant"):
-        assert f"Rank, {arrivals} arrivals: p99 next to the unloaded median" in names
         assert f"Rank, {arrivals} arrivals: share failed or degraded" in names
-    for title in ("Rank, poisson", "bare parts, poisson", "one ideal queue, poisson"):
-        assert figure(findings, f"{title} arrivals: p99 next to the unloaded median") > 0
+    ratio = {
+        title: figure(findings, f"{title} arrivals: p99 next to the unloaded median")
+        for title in ("Rank, poisson", "bare parts, poisson", "one ideal queue, poisson")
+    }
+    next_to_floor = figure(findings, "Rank, poisson arrivals: the same next to")
+    assert next_to_floor == pytest.approx(ratio["Rank, poisson"] / ratio["bare parts, poisson"])
+    assert ratio["one ideal queue, poisson"] >= 1
     assert figure(findings, "one ideal queue, constant arrivals") == pytest.approx(1.0)
     (sent,) = [one.times for one in findings.measured if one.name == "Rank, constant"]
     rate = 0.6 * next(one.value for one in findings.figures if one.what == "requests/s")

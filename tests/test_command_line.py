@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -57,6 +58,13 @@ def empty(tmp_path: Path, monkeypatch: Patch) -> Path:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     monkeypatch.delenv(REDIS_VARIABLE, raising=False)
     return tmp_path / "home"
+
+
+def test_the_version_names_the_libraries_that_answers_depend_on(capsys: Capture) -> None:
+    assert run(["--version"]) == 0
+    told = capsys.readouterr().out
+    for name in ("marquee", "feast", "xgboost"):
+        assert f"{name} {version(name)}" in told
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from ranking_service.bench.world import BenchWorld
 
 OURS, FLOOR = "Rank", "bare parts"
 SUM_UP = "requests/s"
+OPEN_LOOPS = ((OURS, CONSTANT), (OURS, POISSON), (FLOOR, POISSON))
+OVER_UNLOADED = "p99 next to the unloaded median"
 
 
 @dataclass(frozen=True)
@@ -168,29 +170,43 @@ def _notes(servers: UnderLoad) -> tuple[str, ...]:
 
 
 def _open_loop(servers: UnderLoad) -> Findings:
-    share, seconds = servers.plan.open_share, servers.plan.open_seconds
-    unloaded = servers.closed(OURS, 1).percentile(50)
-    measured = []
-    figures = [Figure(OPEN_LOOP, "unloaded median, ms", unloaded)]
-    runs = ((OURS, CONSTANT, at_most(3)), (OURS, POISSON, at_most(3)), (FLOOR, POISSON, None))
-    for done, (name, arrivals, bar) in enumerate(runs):
-        servers.report("open loops", done, len(runs))
+    share = servers.plan.open_share
+    unloaded = {name: servers.closed(name, 1).percentile(50) for name in servers.servers}
+    measured, ratios = [], {}
+    figures = [Figure(OPEN_LOOP, "unloaded median, ms", unloaded[OURS])]
+    for done, (name, arrivals) in enumerate(OPEN_LOOPS):
+        servers.report("open loops", done, len(OPEN_LOOPS))
         rate = share * servers.capacity(name)
         result = servers.open(name, rate, arrivals)
         measured.append(
             _latencies(f"{name}, {arrivals}", f"{rate:.0f} requests/s, {share:.0%} of capacity", result)
         )
-        at_rest = unloaded if name == OURS else servers.closed(FLOOR, 1).percentile(50)
-        title = f"{name}, {arrivals} arrivals: p99 next to the unloaded median"
-        figures.append(Figure(OPEN_LOOP, title, result.percentile(99) / at_rest, bar))
+        ratios[name, arrivals] = result.percentile(99) / unloaded[name]
+        bar = at_most(3) if arrivals == CONSTANT else None
+        figures.append(
+            Figure(OPEN_LOOP, f"{name}, {arrivals} arrivals: {OVER_UNLOADED}", ratios[name, arrivals], bar)
+        )
         if name == OURS:
-            due = due_times(rate, seconds, arrivals, seed=0)
-            ideal = np.percentile(ideal_latencies(due, unloaded / 1e3, servers.plan.workers), 99)
-            title = f"one ideal queue, {arrivals} arrivals: p99 next to the unloaded median"
-            figures.append(Figure(OPEN_LOOP, title, 1e3 * float(ideal) / unloaded))
+            figures.append(_ideal(servers.plan, rate, arrivals, unloaded[OURS]))
             figures += _losses(f"{name}, {arrivals} arrivals", result)
-    servers.report("open loops", len(runs), len(runs))
+    servers.report("open loops", len(OPEN_LOOPS), len(OPEN_LOOPS))
+    next_to_floor = ratios[OURS, POISSON] / ratios[FLOOR, POISSON]
+    figures.append(
+        Figure(
+            OPEN_LOOP,
+            f"{OURS}, {POISSON} arrivals: the same next to the bare parts'",
+            next_to_floor,
+            at_most(1),
+        )
+    )
     return Findings(tuple(measured), tuple(figures))
+
+
+def _ideal(plan: Plan, rate: float, arrivals: str, unloaded: float) -> Figure:
+    """What the same arrivals cost where nothing takes time but the work: no server can be held to less."""
+    due = due_times(rate, plan.open_seconds, arrivals, seed=0)
+    p99 = 1e3 * float(np.percentile(ideal_latencies(due, unloaded / 1e3, plan.workers), 99))
+    return Figure(OPEN_LOOP, f"one ideal queue, {arrivals} arrivals: {OVER_UNLOADED}", p99 / unloaded)
 
 
 def _latencies(name: str, what: str, result: LoadResult) -> Measured:

@@ -86,6 +86,8 @@ def _story(result: Result) -> list[str]:
     lines += [
         f"{result.scenario.name}: {wrong}" for wrong in (result.outcome.wrong if result.outcome else [])
     ]
+    if result.missed:
+        lines += [f"{result.scenario.name}: {note}" for note in result.notes]
     return lines
 
 

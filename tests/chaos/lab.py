@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ LOAD_SHARE = 0.6
 """Of capacity."""
 LEAST_CAPACITY = 30.0
 """Calls per second."""
-WARM_UP_SECONDS, CAPACITY_SECONDS, CALLERS = 0.5, 4.0, 8
+WARM_UP_SECONDS, CAPACITY_SECONDS, CAPACITY_AFTER_SECONDS, CALLERS = 0.5, 4.0, 2.0, 8
+SLOWED_SHARE = 0.85
+"""Of the capacity before the load: with less after it, the load was more of it than was meant."""
 
 
 @dataclass(frozen=True)
@@ -78,27 +80,34 @@ class Lab:
 
     def _observe(self, scenario: Scenario, stage: Stage) -> Outcome:
         server = stage.server
-        most = self._capacity(server.address, scenario.rate or self.rate)
+        fixed_rate = scenario.rate or self.rate
+        most = self._capacity(server.address, fixed_rate)
         load = Load.start(self.world, server.address, self._plan(scenario, most))
         stage.notes.append(f"ready after {server.ready_seconds:.1f} s")
         load.wait_until(0)
         server.watch()
         window = _perform(scenario, stage, load)
         calls = load.finish()
+        most_after = most if fixed_rate else self._found_capacity(server.address, CAPACITY_AFTER_SECONDS)
+        if most_after < SLOWED_SHARE * most:
+            stage.notes.append(
+                f"capacity was {most:.0f} whole answers a second before the load, {most_after:.0f} after it"
+            )
         crashes = server.crashes()
         server.stop()
         complaints = Checker(self.world, stage.timeline).complaints(calls)
-        return measure(calls, complaints=complaints, crashes=crashes, window=window, capacity=most)
+        outcome = measure(calls, complaints=complaints, crashes=crashes, window=window, capacity=most)
+        return replace(outcome, capacity_after=most_after)
 
     def _capacity(self, address: str, rate: float) -> float:
         """Never so little that the load would be nothing."""
         if rate:
             return rate / LOAD_SHARE
-        for seconds in (WARM_UP_SECONDS, CAPACITY_SECONDS):
-            found = capacity(
-                self.world, address, candidates=self.candidates, seconds=seconds, callers=CALLERS
-            )
-        return max(found, LEAST_CAPACITY)
+        self._found_capacity(address, WARM_UP_SECONDS)
+        return max(self._found_capacity(address, CAPACITY_SECONDS), LEAST_CAPACITY)
+
+    def _found_capacity(self, address: str, seconds: float) -> float:
+        return capacity(self.world, address, candidates=self.candidates, seconds=seconds, callers=CALLERS)
 
     def _plan(self, scenario: Scenario, most: float) -> Plan:
         usual, surge = most * LOAD_SHARE, scenario.surge

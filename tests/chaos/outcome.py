@@ -50,6 +50,8 @@ class Outcome:
     """Requests per second that the server answers without a fault."""
     sender_p99_millis: float
     """How late the load itself sent: what is above some milliseconds is the machine's, not the server's."""
+    capacity_after: float = 0.0
+    """The same once the load has ended: much less than `capacity` means a machine, or a server, that slowed."""
     seconds: list[dict[str, Any]] = field(default_factory=list)
     """Second by second: sent, answered, levels."""
 
