@@ -78,6 +78,7 @@ EDGES: dict[str, tuple[str, ...]] = {
         "ranking_service/server/security.py",
         "ranking_service/server/server.py",
         "ranking_service/server/servicer.py",
+        "ranking_service/server/status.py",
         "ranking_service/server/tokens.py",
     ),
     "xgboost": (

@@ -31,14 +31,14 @@ from redis_servers import free_port, running
 from feature_repo.errors import BundleError, OnlineStoreError, RequestError, SettingError
 from materialization.private_redis import private_redis
 from ranking_service import bundle
-from ranking_service.client import DeadlineError, Ranking, RankingClient, UnavailableError
+from ranking_service.client import DeadlineError, Ranking, RankingClient, RankRequest, UnavailableError
 from ranking_service.contract import TransformPlan
 from ranking_service.online.feature_reader import RedisPlace
 from ranking_service.online.start_up import doubts
 from ranking_service.proto import ranking_pb2
 from ranking_service.server.server import SERVICE, RankingServer
 from ranking_service.settings import ServiceSettings
-from ranking_service.settings_sections import BudgetSettings, LevelSettings, RedisSettings
+from ranking_service.settings_sections import AdmissionSettings, BudgetSettings, LevelSettings, RedisSettings
 
 PATIENT = BudgetSettings(request_seconds=5.0, feature_seconds=0.25, scoring_seconds=1.0)
 """Tests share their processors."""
@@ -169,6 +169,18 @@ def test_stages_are_timed(client: RankingClient) -> None:
     micros = client.rank(user_id="ann", candidate_ids=["item 1", "item 2"]).micros
     assert micros["fetch"] > 0
     assert micros["total"] == sum(value for stage, value in micros.items() if stage != "total")
+
+
+@pytest.mark.parametrize(("most", "stage"), [(1, "queue"), (8, "wait")], ids=["in line", "begun"])
+def test_waiting_for_other_requests_is_timed(online_world: OnlineWorld, most: int, stage: str) -> None:
+    admission = AdmissionSettings(least=1, most=most, target_seconds=5.0)
+    requests = [RankRequest(user_id="ann", candidate_ids=online_world.items) for _ in range(8)]
+    with serving(online_world, replace(SETTINGS, admission=admission)) as client:
+        answers = client.rank_many(requests, timeout=5)
+        alone = client.rank(user_id="ann", candidate_ids=online_world.items)
+    waited = [answer.ranking.micros[stage] for answer in answers if answer.ranking is not None]
+    assert len(waited) == len(requests)
+    assert max(waited) > 2 * alone.micros[stage]
 
 
 def test_concurrent_requests_do_not_mix(online_world: OnlineWorld, client: RankingClient) -> None:

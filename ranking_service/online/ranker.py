@@ -17,6 +17,7 @@ from ranking_service.bundle import Bundle
 from ranking_service.online.explain import Explanation, explain
 from ranking_service.online.feature_reader import FeatureReader
 from ranking_service.online.fetched import Fetched
+from ranking_service.online.loop_turns import LoopTurns
 from ranking_service.online.model_free import ModelFreeOrder
 from ranking_service.online.pace import Pace
 from ranking_service.online.request import RankRequest
@@ -71,6 +72,7 @@ class Ranker:
     model_free: ModelFreeOrder = field(default_factory=ModelFreeOrder)
     scoring: Pace = field(default_factory=lambda: Pace(SCORING_FIXED))
     explaining: Pace = field(default_factory=Pace)
+    turns: LoopTurns = field(default_factory=LoopTurns)
     _running: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def __call__(self, request: RankRequest, *, deadline: float) -> Ranking:
@@ -79,16 +81,21 @@ class Ranker:
         Raises OnlineStoreError when the answer would be worse than the settings allow, TooLateError when there is
         no time for any.
         """
-        watch = Stopwatch()
+        with self.turns.request():
+            return await self._ranked(request, deadline, Stopwatch())
+
+    async def _ranked(self, request: RankRequest, deadline: float, watch: Stopwatch) -> Ranking:
         fetched = await self._fetch(request, deadline)
         watch.lap("fetch")
         context = request.columns(self.bundle.contract)
         level, reason = self._level(fetched), fetched.reason
         model_input, scores = None, None
         if level < MODEL_FREE:
-            model_input = assemble(fetched.slate(context), self.bundle.contract, fetched.prepared)
-            watch.lap("assemble")
-            scores = await self._scores(model_input, deadline)
+            async with self.turns.turn():
+                watch.lap("wait")
+                model_input = assemble(fetched.slate(context), self.bundle.contract, fetched.prepared)
+                watch.lap("assemble")
+                scores = await self._scores(model_input, deadline)
         watch.lap("score")
         if scores is None:
             reason = reason or "too little time is left for scoring"

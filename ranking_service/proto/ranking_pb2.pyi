@@ -190,19 +190,23 @@ class Contribution(_message.Message):
     def __init__(self, feature: _Optional[str] = ..., description: _Optional[str] = ..., contribution: _Optional[float] = ..., value: _Optional[float] = ..., category: _Optional[str] = ...) -> None: ...
 
 class StageMicros(_message.Message):
-    __slots__ = ("decode", "fetch", "assemble", "score", "order", "explain", "total")
+    __slots__ = ("queue", "decode", "fetch", "wait", "assemble", "score", "order", "explain", "total")
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
     DECODE_FIELD_NUMBER: _ClassVar[int]
     FETCH_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
     ASSEMBLE_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
+    queue: int
     decode: int
     fetch: int
+    wait: int
     assemble: int
     score: int
     order: int
     explain: int
     total: int
-    def __init__(self, decode: _Optional[int] = ..., fetch: _Optional[int] = ..., assemble: _Optional[int] = ..., score: _Optional[int] = ..., order: _Optional[int] = ..., explain: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+    def __init__(self, queue: _Optional[int] = ..., decode: _Optional[int] = ..., fetch: _Optional[int] = ..., wait: _Optional[int] = ..., assemble: _Optional[int] = ..., score: _Optional[int] = ..., order: _Optional[int] = ..., explain: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...

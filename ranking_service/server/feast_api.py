@@ -16,7 +16,8 @@ from ranking_service.feast_api.query import Catalogue, Query, UnknownFeatureErro
 from ranking_service.online.packed_reader import PackedReader
 from ranking_service.online.ranker import Ranker
 from ranking_service.proto.feast.serving import ServingService_pb2 as serving
-from ranking_service.server.servicer import Servicer, pushback, said, status_of
+from ranking_service.server.servicer import Servicer
+from ranking_service.server.status import pushback, said, status_of
 
 FEAST_SERVICE = serving.DESCRIPTOR.services_by_name["ServingService"].full_name
 

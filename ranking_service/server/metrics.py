@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from ranking_service.online.fetched import Fetched
 from ranking_service.server.callers import ANONYMOUS
 from ranking_service.server.metrics_state import COUNTERS, GAUGES, WorkerState
+from ranking_service.server.stages import STAGES
 
 MILLIS = (0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 250, 500, 1000)
 REQUEST_SECONDS = tuple(millis / 1000 for millis in MILLIS)
 STAGE_SECONDS = (0.0001, 0.00025, *REQUEST_SECONDS)
 CANDIDATES = (1, 10, 50, 100, 200, 300, 400, 500, 750, 1000, 1500, 2000)
 AGE_SECONDS = (1, 60, 300, 900, 3600, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000)
-STAGES = ("decode", "fetch", "assemble", "score", "order", "explain")
 PRIORITIES = ("interactive", "interactive", "prefetch")
 """By the proto's numbers; unspecified is interactive."""
 AGES_EVERY_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""The RPCs: decode, wait for a turn, rank, encode, log. The one table from errors to gRPC status is here."""
+"""The RPCs: wait for a turn, decode, rank, encode, log."""
 
 from __future__ import annotations
 
@@ -7,46 +7,26 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import grpc
 
-from feature_repo.errors import (
-    MarqueeError,
-    OnlineStoreError,
-    OverloadedError,
-    RequestError,
-    ServerFault,
-    TooLateError,
-)
+from feature_repo.errors import MarqueeError, OverloadedError, RequestError, ServerFault
 from ranking_service.contract import Contract
 from ranking_service.models.served import DEFAULT, ServedModels
 from ranking_service.models.shadow import Shadow
-from ranking_service.online.ranker import MODEL_FREE, Ranker, Ranking
+from ranking_service.online.ranker import MODEL_FREE, Ranker, Ranking, Stopwatch
 from ranking_service.online.request import RankRequest
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission
 from ranking_service.server.brownout import Brownout
 from ranking_service.server.drain import Underway
 from ranking_service.server.rate_limit import RateLimiter
+from ranking_service.server.status import pushback, retry_after, said, status_of
 from ranking_service.server.watch import Call, Watch
 from ranking_service.server.wire import decode, encode
 from ranking_service.serving_log.tables import LoggedRanking
 from ranking_service.serving_log.writer import ServingLog
 from ranking_service.settings import ServiceSettings
-
-STATUS = {
-    RequestError: grpc.StatusCode.INVALID_ARGUMENT,
-    OnlineStoreError: grpc.StatusCode.UNAVAILABLE,
-    OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    TooLateError: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-"""Any other MarqueeError is INTERNAL."""
-PUSHBACK = "grpc-retry-pushback-ms"
-"""Trailing metadata that gRPC's own retries heed."""
-UNAVAILABLE_RETRY_SECONDS = 0.25
-LONGEST_MESSAGE = 500
-"""A status travels in a header, which is short; what callers sent may stand in it."""
 
 AT_ONCE = 4
 """Requests of one call that are worked on, or wait for their turn, at a time; no call fills the queue by itself."""
@@ -63,7 +43,8 @@ class _Asked:
     """Its name in the server's settings."""
     received: float
     """Unix seconds."""
-    decode_micros: int
+    micros: dict[str, int]
+    """By stage, of those before the ranker's."""
 
 
 @dataclass
@@ -136,7 +117,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     async def answer(
         self, message: ranking_pb2.RankRequest, call: Call, *, deadline: float
     ) -> ranking_pb2.RankResponse:
-        """`deadline` in `time.monotonic` seconds. Raises the errors of `STATUS`."""
+        """`deadline` in `time.monotonic` seconds. Raises the errors of `status.STATUS`."""
         began = time.perf_counter()
         try:
             with self.underway:
@@ -162,11 +143,12 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
     ) -> ranking_pb2.RankResponse:
         if self.limiter is not None:
             self.limiter.check(call.caller)
-        is_prefetch = message.priority == ranking_pb2.PRIORITY_PREFETCH
+        is_prefetch, watch = message.priority == ranking_pb2.PRIORITY_PREFETCH, Stopwatch()
         try:
             async with self.admission.turn(is_prefetch=is_prefetch, deadline=deadline):
+                watch.lap("queue")
                 with self.models.leased(message.model) as ranker:
-                    asked = self._asked(message, ranker)
+                    asked = self._asked(message, ranker, watch)
                     ranking = await ranker(asked.request, deadline=deadline)
                     if self.shadow is not None and asked.model == DEFAULT:
                         self.shadow.offer(ranking, ranker.bundle.contract)
@@ -174,25 +156,28 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
         except OverloadedError as error:
             if is_prefetch or self.settings.levels.lowest < MODEL_FREE or not self.brownout.has_time:
                 raise
-            return self._unranked(message, reason=str(error))
+            watch.lap("queue")
+            return self._unranked(message, watch, reason=str(error))
 
-    def _unranked(self, message: ranking_pb2.RankRequest, *, reason: str) -> ranking_pb2.RankResponse:
+    def _unranked(
+        self, message: ranking_pb2.RankRequest, watch: Stopwatch, *, reason: str
+    ) -> ranking_pb2.RankResponse:
         with self.brownout.answering(), self.models.leased(message.model) as ranker:
-            asked = self._asked(message, ranker)
+            asked = self._asked(message, ranker, watch)
             return self._told(asked, ranker.unranked(asked.request, reason=reason), ranker.bundle.contract)
 
-    def _asked(self, message: ranking_pb2.RankRequest, ranker: Ranker) -> _Asked:
+    def _asked(self, message: ranking_pb2.RankRequest, ranker: Ranker, watch: Stopwatch) -> _Asked:
         """Raises RequestError."""
-        started, received = time.perf_counter_ns(), self.clock()
+        received = self.clock()
         request = decode(message, lambda: received).checked(
             ranker.bundle.contract, candidate_limit=self.settings.candidate_limit
         )
-        micros = (time.perf_counter_ns() - started) // 1000
-        return _Asked(request, message.model or DEFAULT, received, micros)
+        watch.lap("decode")
+        return _Asked(request, message.model or DEFAULT, received, watch.micros)
 
     def _told(self, asked: _Asked, ranking: Ranking, contract: Contract) -> ranking_pb2.RankResponse:
         """The answer; the log gets it, too."""
-        response = encode(ranking, decode_micros=asked.decode_micros, model=asked.model, worker=self.worker)
+        response = encode(ranking, before=asked.micros, model=asked.model, worker=self.worker)
         if not ranking.without_room:
             self.watch.metrics.aged(asked.model, ranking.fetched, at=asked.request.request_timestamp)
         if self.log is not None:
@@ -214,7 +199,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             told = ranking_pb2.RankError(
                 code=status_of(error).value[0],
                 message=said(error),
-                retry_after_millis=round(1000 * (_retry_after(error) or 0)),
+                retry_after_millis=round(1000 * (retry_after(error) or 0)),
             )
             return ranking_pb2.RankResult(request_id=message.request_id, error=told)
         return ranking_pb2.RankResult(request_id=response.request_id, response=response)
@@ -256,25 +241,3 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             for task in [*under_way.values()]:
                 task.cancel()
             ready.put_nowait(None)
-
-
-def said(error: MarqueeError) -> str:
-    """The message, as far as a header holds it."""
-    return str(error)[:LONGEST_MESSAGE]
-
-
-def status_of(error: MarqueeError) -> Any:
-    """The gRPC status of an error."""
-    return STATUS.get(type(error), grpc.StatusCode.INTERNAL)
-
-
-def _retry_after(error: MarqueeError) -> float | None:
-    if isinstance(error, OverloadedError):
-        return error.retry_after_seconds
-    return UNAVAILABLE_RETRY_SECONDS if isinstance(error, OnlineStoreError) else None
-
-
-def pushback(error: MarqueeError) -> tuple[tuple[str, str], ...]:
-    """Trailing metadata that says when to try again, where that may help."""
-    seconds = _retry_after(error)
-    return () if seconds is None else ((PUSHBACK, str(max(1, round(1000 * seconds)))),)

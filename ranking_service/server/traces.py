@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from feature_repo.errors import SettingError
+from ranking_service.server.stages import STAGES
 from ranking_service.settings_sections import TraceSettings
 
-STAGES = ("decode", "fetch", "assemble", "score", "order", "explain")
 SERVICE = "marquee-ranking"
 """Unless the environment's OTEL_SERVICE_NAME says otherwise."""
 
@@ -99,7 +99,7 @@ class Traces:
         return tracer.start_span("Rank", context=parent, kind=SpanKind.SERVER, start_time=_nanos(began))
 
     def _stages(self, span: Any, micros: Any, began: float) -> None:
-        """One after the other, as they ran; waiting between them is not a stage."""
+        """One after the other, as they ran."""
         from opentelemetry.trace import set_span_in_context
 
         tracer, inside = self.provider.get_tracer("marquee"), set_span_in_context(span)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -57,11 +57,14 @@ def _scalar(name: str, value: ranking_pb2.ContextValue) -> Scalar:
     return value.text if kind == "text" else float(value.number)
 
 
-def encode(ranking: Ranking, *, decode_micros: int, model: str, worker: int) -> ranking_pb2.RankResponse:
-    """The answer the caller asked for; scores are 0 where there was no model."""
+def encode(
+    ranking: Ranking, *, before: Mapping[str, int], model: str, worker: int
+) -> ranking_pb2.RankResponse:
+    """The answer the caller asked for; scores are 0 where there was no model. `before`: microseconds of stages before
+    the ranker's."""
     fetched = ranking.fetched
     missing, incomplete = fetched.missing()
-    micros = {"decode": decode_micros, **ranking.micros}
+    micros = {**before, **ranking.micros}
     response = ranking_pb2.RankResponse(
         request_id=ranking.request.request_id,
         bundle_version=ranking.bundle_version,
