@@ -328,6 +328,30 @@ def test_one_stall_of_the_processor_does_not_leave_the_model_out_for_ever(play: 
     play(story)
 
 
+@pytest.mark.parametrize(
+    ("scoring_seconds", "is_assembled"), [(0.001, False), (0.9, True)], ids=["time over", "too little left"]
+)
+def test_time_spent_waiting_for_other_requests_does_not_make_the_model_seem_slow(
+    play: Callable[..., None], scoring_seconds: float, is_assembled: bool
+) -> None:
+    async def story(stage: Stage) -> None:
+        scoring, items = stage.ranker.scoring, len(stage.world.items)
+        expected = scoring.seconds_per_unit = scoring_seconds / (items + scoring.fixed_units)
+        async with stage.ranker.loop.holding():
+            asked = asyncio.create_task(
+                stage.rank("ann", seconds=2 * scoring_seconds if is_assembled else 0.3)
+            )
+            await asyncio.sleep(1.2 * scoring_seconds if is_assembled else 0.4)
+        ranking = await asked
+        assert (ranking.level, ranking.model_input) == (3, None)
+        assert "too little time is left for scoring" in ranking.reason
+        assert ranking.micros["wait"] > 0
+        assert ("assemble" in ranking.micros) == is_assembled
+        assert scoring.seconds_per_unit == expected
+
+    play(story)
+
+
 def test_a_caller_without_time_is_told_so_and_nothing_is_read(play: Callable[..., None]) -> None:
     async def story(stage: Stage) -> None:
         link: Any = stage.reader.link

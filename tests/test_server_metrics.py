@@ -24,6 +24,7 @@ from ranking_service.server.logs import RequestLines, TextLines, write_to
 from ranking_service.server.metrics import ServerMetrics
 from ranking_service.server.metrics_folder import FOLDER_VARIABLE, exposition
 from ranking_service.server.metrics_state import WorkerState
+from ranking_service.server.stages import STAGES
 from ranking_service.server.traces import Traces
 from ranking_service.settings_sections import LoggingSettings, TraceSettings
 
@@ -44,7 +45,9 @@ def value(found: Samples, name: str, **labels: str) -> float:
 
 
 def response(**more: Any) -> ranking_pb2.RankResponse:
-    micros = ranking_pb2.StageMicros(decode=100, fetch=900, assemble=800, score=1_200, order=60, total=3_060)
+    micros = ranking_pb2.StageMicros(
+        queue=30, decode=100, fetch=900, wait=20, assemble=800, score=1_200, order=60, total=3_110
+    )
     return ranking_pb2.RankResponse(model="default", micros=micros, **more)
 
 
@@ -299,19 +302,23 @@ def test_a_request_is_a_span_in_its_callers_trace_with_its_stages_inside() -> No
     traces.refused("UNAVAILABLE", "no answer", metadata=metadata, began=101.0, ended=101.02)
     spans = exporter.get_finished_spans()
     *stages, request, refused = spans
-    assert [span.name for span in stages] == ["decode", "fetch", "assemble", "score", "order"]
+    assert (
+        [span.name for span in stages]
+        == list(STAGES)[:-1]
+        == ["queue", "decode", "fetch", "wait", "assemble", "score", "order"]
+    )
     assert {f"{span.context.trace_id:032x}" for span in spans} == {trace}
     assert f"{request.parent.span_id:016x}" == parent
     assert all(span.parent.span_id == request.context.span_id for span in stages)
     assert (request.attributes["marquee.request_id"], request.attributes["marquee.level"]) == ("r1", 0)
-    assert [span.end_time - span.start_time for span in stages][1] == 900_000
+    assert [span.end_time - span.start_time for span in stages][2] == 900_000
     assert stages[1].start_time == stages[0].end_time
     assert not refused.status.is_ok
     traces.stop()
 
 
 def test_without_a_trace_of_the_callers_only_a_share_is_recorded() -> None:
-    for share, expected in ((0.0, 0), (1.0, 6)):
+    for share, expected in ((0.0, 0), (1.0, 8)):
         traces, exporter = recording(share)
         traces.answered(response(), metadata=[], began=1.0, ended=2.0)
         assert len(exporter.get_finished_spans()) == expected

@@ -32,8 +32,10 @@ TRIES = 100
 RANK, EMPTY_CALL, FETCH, PREDICT, FEAST = "Rank", "empty call", "bare fetch", "bare model", "stock Feast"
 HOT, COLD, LOGGED = "Rank, hot candidates", "Rank, no cache", "Rank, with serving log"
 STAGES = {
+    "queue": "in line",
     "decode": "checking the request",
     "fetch": "feature rows, from memory and from Redis",
+    "wait": "for other requests' work",
     "assemble": "defaults, transforms, matrix",
     "score": "the model",
     "order": "sorting and cutting",

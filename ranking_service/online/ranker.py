@@ -17,16 +17,16 @@ from ranking_service.bundle import Bundle
 from ranking_service.online.explain import Explanation, explain
 from ranking_service.online.feature_reader import FeatureReader
 from ranking_service.online.fetched import Fetched
-from ranking_service.online.loop_turns import LoopTurns
 from ranking_service.online.model_free import ModelFreeOrder
 from ranking_service.online.pace import Pace
 from ranking_service.online.request import RankRequest
+from ranking_service.online.shared_loop import SharedLoop
 from ranking_service.settings import ServiceSettings
 
 COMPLETE, LAST_KNOWN, DEFAULTS, MODEL_FREE = range(4)
 """Levels of an answer; DESIGN.md says what they mean."""
 SCORED_AT_ONCE = 512
-"""Candidates; between such steps other requests get their turn, and the time is looked at."""
+"""Candidates; between such steps calls that have come are seen, and the time is looked at."""
 EXPLAINED_AT_ONCE = 16
 SCORING_FIXED = 32
 """What a call of the model costs beside its rows, in rows."""
@@ -72,7 +72,8 @@ class Ranker:
     model_free: ModelFreeOrder = field(default_factory=ModelFreeOrder)
     scoring: Pace = field(default_factory=lambda: Pace(SCORING_FIXED))
     explaining: Pace = field(default_factory=Pace)
-    turns: LoopTurns = field(default_factory=LoopTurns)
+    loop: SharedLoop = field(default_factory=SharedLoop)
+    """The same for all rankers of an event loop."""
     _running: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def __call__(self, request: RankRequest, *, deadline: float) -> Ranking:
@@ -81,21 +82,18 @@ class Ranker:
         Raises OnlineStoreError when the answer would be worse than the settings allow, TooLateError when there is
         no time for any.
         """
-        with self.turns.request():
+        with self.loop.request():
             return await self._ranked(request, deadline, Stopwatch())
 
     async def _ranked(self, request: RankRequest, deadline: float, watch: Stopwatch) -> Ranking:
+        given = deadline - time.monotonic()
         fetched = await self._fetch(request, deadline)
         watch.lap("fetch")
         context = request.columns(self.bundle.contract)
         level, reason = self._level(fetched), fetched.reason
         model_input, scores = None, None
         if level < MODEL_FREE:
-            async with self.turns.turn():
-                watch.lap("wait")
-                model_input = assemble(fetched.slate(context), self.bundle.contract, fetched.prepared)
-                watch.lap("assemble")
-                scores = await self._scores(model_input, deadline)
+            model_input, scores = await self._modelled(fetched, context, deadline, given=given, watch=watch)
         watch.lap("score")
         if scores is None:
             reason = reason or "too little time is left for scoring"
@@ -179,19 +177,34 @@ class Ranker:
             raise OnlineStoreError(f"only an answer of level {level} is possible, {reason}")
         return level
 
+    async def _modelled(
+        self, fetched: Fetched, context: Columns, deadline: float, *, given: float, watch: Stopwatch
+    ) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]:
+        """The model's matrix, float32 [candidates, features], and its scores, float32 [candidates]; None as far as
+        there is no time."""
+        async with self.loop.holding():
+            watch.lap("wait")
+            if time.monotonic() >= deadline:
+                return None, None
+            model_input = assemble(fetched.slate(context), self.bundle.contract, fetched.prepared)
+            watch.lap("assemble")
+            return model_input, await self._scores(model_input, deadline, given=given)
+
     async def _scores(
-        self, model_input: npt.NDArray[np.float32], deadline: float
+        self, model_input: npt.NDArray[np.float32], deadline: float, *, given: float
     ) -> npt.NDArray[np.float32] | None:
-        """float32 [rows]; None when that does not fit into the time."""
+        """float32 [rows]; None when that does not fit into the time. `given`: seconds that the request had in all."""
         until = min(deadline, time.monotonic() + self.settings.budget.scoring_seconds)
         parts: list[npt.NDArray[np.float32]] = []
         for start in range(0, len(model_input), SCORED_AT_ONCE):
             began = time.monotonic()
-            if began + self.scoring.expected(len(model_input) - start) > until:
-                self.scoring.declined()
+            expected = self.scoring.expected(len(model_input) - start)
+            if began + expected > until:
+                if expected > min(given, self.settings.budget.scoring_seconds):
+                    self.scoring.declined()
                 return None
             if parts:
-                await asyncio.sleep(0)
+                await self.loop.look_around()
                 began = time.monotonic()
             rows = model_input[start : start + SCORED_AT_ONCE]
             parts.append(self.bundle.booster.inplace_predict(rows))

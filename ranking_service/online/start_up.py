@@ -19,6 +19,7 @@ from ranking_service.online.model_free import ModelFreeOrder
 from ranking_service.online.packed_reader import check_join_keys, keys_of
 from ranking_service.online.ranker import Ranker
 from ranking_service.online.request import RankRequest
+from ranking_service.online.shared_loop import SharedLoop
 from ranking_service.online.view_rows import layout_of
 from ranking_service.serving_log.tables import check_names
 from ranking_service.settings import ServiceSettings
@@ -30,12 +31,18 @@ logger = logging.getLogger(__name__)
 
 
 async def open_ranker(
-    path: Path, *, redis_url: str, settings: ServiceSettings, needs_redis: bool = True
+    path: Path,
+    *,
+    redis_url: str,
+    settings: ServiceSettings,
+    needs_redis: bool = True,
+    loop: SharedLoop | None = None,
 ) -> Ranker:
     """Load the bundle, connect, fill the cache, and rank for practice, so that no caller pays for warming up.
 
     Raises BundleError or SettingError, or OnlineStoreError when only Redis is the problem; all problems in one
-    message. Without `needs_redis` a server that is started again begins with degraded answers.
+    message. Without `needs_redis` a server that is started again begins with degraded answers. `loop` is that of other
+    rankers of this event loop.
     """
     place = RedisPlace(redis_url, settings)
     place.endpoint()
@@ -48,7 +55,7 @@ async def open_ranker(
         raise BundleError("\n".join(["cannot start:", *(f"- {problem}" for problem in problems)]))
     bundle.booster.set_param({"nthread": settings.model_threads})
     order = ModelFreeOrder.compile(settings.levels.order_by, bundle.contract)
-    ranker = Ranker(bundle, place.reader(bundle.contract), settings, order)
+    ranker = Ranker(bundle, place.reader(bundle.contract), settings, order, loop=loop or SharedLoop())
     ranker.start()
     try:
         await _practise(ranker, settings.cache.preload_seconds)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from ranking_service.server.stages import STAGES
 from ranking_service.settings_sections import LoggingSettings
 
 LOGGER = "marquee.requests"
@@ -129,7 +130,9 @@ class RequestLines:
             "model": response.model,
             "bundle": response.bundle_version,
             "answer_level": response.level,
-            "micros": {name.name: value for name, value in response.micros.ListFields()},
+            "micros": {
+                stage: taken for stage in (*STAGES, "total") if (taken := getattr(response.micros, stage))
+            },
         }
         if response.level > 0:
             told |= {"reason": response.reason, "views": [view.view for view in response.degraded_views]}

@@ -23,6 +23,7 @@ from ranking_service.models.served import DEFAULT, ServedModels, followers_of
 from ranking_service.models.shadow import Shadow
 from ranking_service.models.trial import Trial
 from ranking_service.online.ranker import Ranker
+from ranking_service.online.shared_loop import SharedLoop
 from ranking_service.online.start_up import open_ranker
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission, backlog_limits
@@ -84,6 +85,8 @@ class LoopServer:
     servicer: Servicer
     grpc_server: Any
     health: Any
+    shared_loop: SharedLoop
+    """Of all models' rankers."""
     followers: tuple[Follower, ...] = ()
     reporting: Reporting = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -98,7 +101,8 @@ class LoopServer:
             )
         door = Door.open(settings.security)
         watch = Watch.start(settings, place.bundles)
-        rankers = {name: await _opened(place, path) for name, path in place.bundles.items()}
+        shared_loop = SharedLoop()
+        rankers = {name: await _opened(place, path, shared_loop) for name, path in place.bundles.items()}
         models = ServedModels(rankers)
         try:
             options = [("grpc.so_reuseport", int(place.shares_port)), *door.options]
@@ -116,7 +120,7 @@ class LoopServer:
         servicer = Servicer(
             models, admission, log, settings, watch, brownout, door.limiter, shadow, place.number
         )
-        started = cls(place, f"{place.host}:{bound}", servicer, server, HealthServicer())
+        started = cls(place, f"{place.host}:{bound}", servicer, server, HealthServicer(), shared_loop)
         await started._serve()
         expiry = None if door.certificates is None else door.certificates.current.expires_at
         watch.metrics.begins(time.time(), certificate_expires_at=expiry)
@@ -124,7 +128,7 @@ class LoopServer:
 
     async def switch(self, name: str, path: Path) -> None:
         """From now on that model is this bundle. Raises what `open_ranker` does; the old one stays then."""
-        self.servicer.models.switch(name, await _opened(self.place, path))
+        self.servicer.models.switch(name, await _opened(self.place, path, self.shared_loop))
 
     async def stop(self) -> LogCounts | None:
         """Refuse new requests, finish the running ones, write the log; what the log counted."""
@@ -236,9 +240,9 @@ class RankingServer:
             _end(self.loop, self.thread)
 
 
-async def _opened(place: Place, path: Path) -> Ranker:
+async def _opened(place: Place, path: Path, loop: SharedLoop) -> Ranker:
     return await open_ranker(
-        path, redis_url=place.redis_url, settings=place.settings, needs_redis=place.needs_redis
+        path, redis_url=place.redis_url, settings=place.settings, needs_redis=place.needs_redis, loop=loop
     )
 
 

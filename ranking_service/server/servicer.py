@@ -173,7 +173,7 @@ class Servicer(ranking_pb2_grpc.RankingServiceServicer):  # type: ignore[misc]
             ranker.bundle.contract, candidate_limit=self.settings.candidate_limit
         )
         watch.lap("decode")
-        return _Asked(request, message.model or DEFAULT, received, watch.micros)
+        return _Asked(request, message.model or DEFAULT, received, dict(watch.micros))
 
     def _told(self, asked: _Asked, ranking: Ranking, contract: Contract) -> ranking_pb2.RankResponse:
         """The answer; the log gets it, too."""
