@@ -100,7 +100,8 @@ def _add_items(response: ranking_pb2.RankResponse, ranking: Ranking) -> None:
     )
     candidates, add = ranking.request.candidate_ids, response.items.add
     for rank, (position, score) in enumerate(zip(best.tolist(), scores, strict=True)):
-        add(item_id=candidates[position], score=score, rank=rank)
+        item = add()
+        item.item_id, item.score, item.rank = candidates[position], score, rank
     for item, explanation in zip(response.items, ranking.explanations, strict=False):
         item.explanation.CopyFrom(_explanation(explanation))
 
