@@ -61,6 +61,13 @@ def test_requests_that_need_not_wait_for_rows_are_not_worked_on_in_one_go_either
     assert asyncio.run(scenario()) == ["a", "newcomer", "b", "c", "d"]
 
 
+def test_nobody_looks_around_while_whoever_comes_could_only_be_refused() -> None:
+    async def scenario() -> list[str]:
+        return await Scene(SharedLoop(has_room=lambda: False)).play("abcd")
+
+    assert asyncio.run(scenario()) == ["a", "b", "c", "d", "newcomer"]
+
+
 def test_a_request_that_is_alone_does_not_wait_for_others() -> None:
     async def rounds() -> int:
         loop, gone = SharedLoop(), 0

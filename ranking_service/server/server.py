@@ -117,6 +117,7 @@ class LoopServer:
             await models.close()
             raise
         admission, brownout = Admission(settings.admission), Brownout(settings.admission.brownout_share)
+        shared_loop.has_room = lambda: brownout.share == 0 or brownout.has_time
         servicer = Servicer(
             models, admission, log, settings, watch, brownout, door.limiter, shadow, place.number
         )
