@@ -240,6 +240,8 @@ async def two_readers(stage: Stage) -> None:
     for pipe in before:
         pipe.open.set()
     await asyncio.gather(first, second)
+    link: Any = stage.reader.link
+    await until(lambda: all(lane.stream is not None for lane in link._lanes))  # not only accepted: greeted
 
 
 def test_a_read_that_ends_does_not_end_the_watch_of_another(play: Callable[..., None]) -> None:
