@@ -41,9 +41,9 @@ def test_load_is_measured_next_to_the_bare_parts_and_below_capacity(world: Bench
     assert floors > 0
     names = {one.what for one in findings.figures if one.bar is not None}
     assert "share of what the floors allow" in names
-    assert "Rank, constant arrivals: p99 next to the unloaded median" in names
     assert "Rank, poisson arrivals: the same next to the bare parts'" in names
     for arrivals in ("poisson", "constant"):
+        assert f"Rank, {arrivals} arrivals: p99 next to the unloaded median" in names
         assert f"Rank, {arrivals} arrivals: share failed or degraded" in names
     ratio = {
         title: figure(findings, f"{title} arrivals: p99 next to the unloaded median")

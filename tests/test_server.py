@@ -181,6 +181,25 @@ def test_waiting_for_other_requests_is_timed(online_world: OnlineWorld, most: in
     assert max(one[stage] for one in micros) > min(one["assemble"] + one["score"] for one in micros)
 
 
+def test_all_models_share_one_loop_which_has_no_room_when_the_brownout_has_no_time(
+    online_world: OnlineWorld,
+) -> None:
+    server = RankingServer.start(online_world.bundle, redis_url=online_world.redis_url, settings=SETTINGS)
+    try:
+        shared, models = server.server.shared_loop, server.server.servicer.models
+        with models.leased("") as before:
+            assert before.loop is shared
+        server.switch(online_world.bundle)
+        with models.leased("") as after:
+            assert after is not before
+            assert after.loop is shared
+        assert shared.has_room()
+        server.server.servicer.brownout._saved_seconds = -1e6
+        assert not shared.has_room()
+    finally:
+        server.stop()
+
+
 def test_concurrent_requests_do_not_mix(online_world: OnlineWorld, client: RankingClient) -> None:
     users = ["ann", "bob", "nobody"]
     alone = {

@@ -182,7 +182,7 @@ def _open_loop(servers: UnderLoad) -> Findings:
             _latencies(f"{name}, {arrivals}", f"{rate:.0f} requests/s, {share:.0%} of capacity", result)
         )
         ratios[name, arrivals] = result.percentile(99) / unloaded[name]
-        bar = at_most(3) if arrivals == CONSTANT else None
+        bar = at_most(3) if name == OURS else None
         figures.append(
             Figure(OPEN_LOOP, f"{name}, {arrivals} arrivals: {OVER_UNLOADED}", ratios[name, arrivals], bar)
         )
