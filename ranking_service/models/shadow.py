@@ -24,8 +24,9 @@ from ranking_service.assemble import assemble
 from ranking_service.bundle import Bundle, load
 from ranking_service.contract import Contract
 from ranking_service.models.shadow_log import ShadowedRanking, ShadowLog
-from ranking_service.online.ranker import MODEL_FREE, Ranker, Ranking, Stopwatch
+from ranking_service.online.ranker import MODEL_FREE, Ranker, Ranking
 from ranking_service.online.start_up import open_ranker
+from ranking_service.online.stopwatch import Stopwatch
 from ranking_service.serving_log.writer import is_sampled
 from ranking_service.settings import ServiceSettings
 from ranking_service.transform_code import code_problems

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +20,7 @@ from ranking_service.online.model_free import ModelFreeOrder
 from ranking_service.online.pace import Pace
 from ranking_service.online.request import RankRequest
 from ranking_service.online.shared_loop import SharedLoop
+from ranking_service.online.stopwatch import Stopwatch
 from ranking_service.settings import ServiceSettings
 
 COMPLETE, LAST_KNOWN, DEFAULTS, MODEL_FREE = range(4)
@@ -30,6 +30,9 @@ SCORED_AT_ONCE = 512
 EXPLAINED_AT_ONCE = 16
 SCORING_FIXED = 32
 """What a call of the model costs beside its rows, in rows."""
+SCORED_AND_SENT = 2
+"""Times what scoring takes: from its beginning until the caller has the answer, which is ordered, encoded and sent in
+between. Under overload every tenth answer that was scored in time came too late (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,16 @@ class Ranker:
         no time for any.
         """
         with self.loop.request():
-            return await self._ranked(request, deadline, Stopwatch())
+            return await self._ranked(request, Stopwatch(deadline))
 
-    async def _ranked(self, request: RankRequest, deadline: float, watch: Stopwatch) -> Ranking:
-        given = deadline - time.monotonic()
-        fetched = await self._fetch(request, deadline)
+    async def _ranked(self, request: RankRequest, watch: Stopwatch) -> Ranking:
+        fetched = await self._fetch(request, watch)
         watch.lap("fetch")
         context = request.columns(self.bundle.contract)
         level, reason = self._level(fetched), fetched.reason
         model_input, scores = None, None
         if level < MODEL_FREE:
-            model_input, scores = await self._modelled(fetched, context, deadline, given=given, watch=watch)
+            model_input, scores = await self._modelled(fetched, context, watch)
         watch.lap("score")
         if scores is None:
             reason = reason or "too little time is left for scoring"
@@ -101,7 +103,7 @@ class Ranker:
         order = np.argsort(-scores, kind="stable") if scores is not None else self.model_free(fetched)
         returned = min(request.limit or len(order), len(order))
         watch.lap("order")
-        explanations = await self._explanations(request, model_input, order[:returned], deadline)
+        explanations = await self._explanations(request, model_input, order[:returned], watch)
         watch.lap("explain")
         return Ranking(
             request=request,
@@ -150,10 +152,10 @@ class Ranker:
             without_room=True,
         )
 
-    async def _fetch(self, request: RankRequest, deadline: float) -> Fetched:
+    async def _fetch(self, request: RankRequest, watch: Stopwatch) -> Fetched:
         """Leaves the model its time."""
-        expected = self.scoring.expected(len(request.candidate_ids))
-        left = deadline - time.monotonic()
+        expected = SCORED_AND_SENT * self.scoring.expected(len(request.candidate_ids))
+        left = watch.left()
         if left <= 0:
             raise TooLateError("the caller's time is over; allow more, or send fewer candidates")
         seconds = min(self.settings.budget.feature_seconds, left - expected)
@@ -178,35 +180,35 @@ class Ranker:
         return level
 
     async def _modelled(
-        self, fetched: Fetched, context: Columns, deadline: float, *, given: float, watch: Stopwatch
+        self, fetched: Fetched, context: Columns, watch: Stopwatch
     ) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]:
         """The model's matrix, float32 [candidates, features], and its scores, float32 [candidates]; None as far as
         there is no time."""
         async with self.loop.holding():
             watch.lap("wait")
-            if time.monotonic() >= deadline:
+            if watch.left() <= 0:
                 return None, None
             model_input = assemble(fetched.slate(context), self.bundle.contract, fetched.prepared)
             watch.lap("assemble")
-            return model_input, await self._scores(model_input, deadline, given=given)
+            return model_input, await self._scores(model_input, watch)
 
     async def _scores(
-        self, model_input: npt.NDArray[np.float32], deadline: float, *, given: float
+        self, model_input: npt.NDArray[np.float32], watch: Stopwatch
     ) -> npt.NDArray[np.float32] | None:
-        """float32 [rows]; None when that does not fit into the time. `given`: seconds that the request had in all."""
-        until = min(deadline, time.monotonic() + self.settings.budget.scoring_seconds)
+        """float32 [rows]; None when the answer would not be scored and sent in time."""
+        budget = self.settings.budget.scoring_seconds
+        until = time.monotonic() + budget
         parts: list[npt.NDArray[np.float32]] = []
         for start in range(0, len(model_input), SCORED_AT_ONCE):
-            began = time.monotonic()
             expected = self.scoring.expected(len(model_input) - start)
-            if began + expected > until:
-                if expected > min(given, self.settings.budget.scoring_seconds):
+            if expected > min(until - time.monotonic(), watch.left() / SCORED_AND_SENT):
+                if expected > min(budget, watch.given / SCORED_AND_SENT):
                     self.scoring.declined()
                 return None
             if parts:
                 await self.loop.look_around()
-                began = time.monotonic()
             rows = model_input[start : start + SCORED_AT_ONCE]
+            began = time.monotonic()
             parts.append(self.bundle.booster.inplace_predict(rows))
             self.scoring.took(time.monotonic() - began, len(rows))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -216,7 +218,7 @@ class Ranker:
         request: RankRequest,
         model_input: npt.NDArray[np.float32] | None,
         best: npt.NDArray[np.intp],
-        deadline: float,
+        watch: Stopwatch,
     ) -> tuple[Explanation, ...] | None:
         """One for each of the `best`, if asked for; None when there is no model's answer, or no time."""
         if not request.explain:
@@ -227,7 +229,7 @@ class Ranker:
         found: list[Explanation] = []
         for start in range(0, len(rows), EXPLAINED_AT_ONCE):
             began = time.monotonic()
-            if began + self.explaining.expected(len(rows) - start) > deadline:
+            if self.explaining.expected(len(rows) - start) > watch.left():
                 self.explaining.declined()
                 return None
             chunk = rows[start : start + EXPLAINED_AT_ONCE]
@@ -245,19 +247,3 @@ class Ranker:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         await self.reader.close()
-
-
-@dataclass
-class Stopwatch:
-    """Time since the last lap, by stage."""
-
-    clock: Callable[[], int] = time.perf_counter_ns
-    micros: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._last = self.clock()
-
-    def lap(self, stage: str) -> None:
-        now = self.clock()
-        self.micros[stage] = (now - self._last) // 1000
-        self._last = now

@@ -14,8 +14,9 @@ from feature_repo.errors import MarqueeError, OverloadedError, RequestError, Ser
 from ranking_service.contract import Contract
 from ranking_service.models.served import DEFAULT, ServedModels
 from ranking_service.models.shadow import Shadow
-from ranking_service.online.ranker import MODEL_FREE, Ranker, Ranking, Stopwatch
+from ranking_service.online.ranker import MODEL_FREE, Ranker, Ranking
 from ranking_service.online.request import RankRequest
+from ranking_service.online.stopwatch import Stopwatch
 from ranking_service.proto import ranking_pb2, ranking_pb2_grpc
 from ranking_service.server.admission import Admission
 from ranking_service.server.brownout import Brownout
