@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from feature_repo.columns import Array, Column, Columns, Ragged
 from feature_repo.transforms import TRANSFORMS
+from ranking_service.column_runs import ColumnRuns
 from ranking_service.contract import Contract, Field, ModelFeature
 
 
@@ -18,8 +19,8 @@ from ranking_service.contract import Contract, Field, ModelFeature
 class Prepared:
     """Columns of the matrix that are known before the request: `fill` and `encode` have been done."""
 
-    places: npt.NDArray[np.intp]
-    """int [k]: columns of the matrix."""
+    places: ColumnRuns
+    """Columns of `values`, and columns of the matrix."""
     values: npt.NDArray[np.float32]
     """float32 [rows, k]."""
 
@@ -37,13 +38,15 @@ def assemble(
     filled = with_transforms(columns, contract)
     rest = np.ones(len(contract.features), np.bool_)
     for block in prepared:
-        rest[block.places] = False
+        for _, there in block.places:
+            rest[there] = False
     places = np.flatnonzero(rest).tolist()
     encoded = [encode(filled[contract.features[place].name], contract.features[place]) for place in places]
     rows = len(prepared[0].values) if prepared else len(encoded[0])
     result = np.empty((rows, len(contract.features)), np.float32)
     for block in prepared:
-        result[:, block.places] = block.values
+        for here, there in block.places:
+            result[:, there] = block.values[:, here]
     for place, column in zip(places, encoded, strict=True):
         result[:, place] = column
     return result

@@ -15,7 +15,8 @@ from feature_repo.transforms import TRANSFORMS
 from materialization.data_plane.rows.layout import FIXED
 from ranking_service.assemble import Prepared, assemble
 from ranking_service.contract import Contract, Field, ModelFeature, TransformPlan, ViewPlan
-from ranking_service.online.blocks import BlockPlan, Blocks
+from ranking_service.online.block_plan import BlockPlan
+from ranking_service.online.blocks import Blocks
 from ranking_service.online.fetched import EntityRows, Fetched, Origin
 
 AT = 1_700_000_000.0
@@ -135,7 +136,7 @@ def fetches(draw: st.DrawFn) -> tuple[Contract, Fetched, dict[str, Any]]:
         if views:
             blocks = usable(plan, drawn_blocks(draw, plan, many))
         values = plan.prepared(blocks)
-        prepared.append(Prepared(plan.model_places, np.broadcast_to(values, (count, values.shape[1]))))
+        prepared.append(Prepared(plan.matrix_places, np.broadcast_to(values, (count, values.shape[1]))))
         rows.append(plan.entity_rows(blocks))
     surface = np.full(count, draw(st.none() | st.sampled_from(WORDS)), object)
     context = {
@@ -186,5 +187,5 @@ def test_a_transform_that_writes_over_a_stored_feature_wins_over_what_is_prepare
         "request_timestamp": np.full(1, 3 * 3600.0),
         "session_position": np.full(1, math.nan),
     }
-    prepared = (Prepared(plan.model_places, plan.prepared(blocks)),)
+    prepared = (Prepared(plan.matrix_places, plan.prepared(blocks)),)
     assert assemble(fetched.slate(context), contract, prepared).tolist() == [[3.0, 2.0]]

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from feature_repo.columns import Ragged
 from ranking_service.contract import Contract, Field, ModelFeature, ViewPlan
-from ranking_service.online.blocks import BlockPlan, Blocks
+from ranking_service.online.block_plan import BlockPlan
+from ranking_service.online.blocks import Blocks
 from ranking_service.online.fetched import Origin
 from ranking_service.online.item_table import ABSENT, ItemTable
 

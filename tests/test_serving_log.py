@@ -17,7 +17,7 @@ from feature_repo.errors import BundleError
 from feature_repo.frames import columns_from_table
 from ranking_service.assemble import assemble
 from ranking_service.contract import Contract, Field, ViewPlan
-from ranking_service.online.blocks import BlockPlan
+from ranking_service.online.block_plan import BlockPlan
 from ranking_service.online.degrade import unread
 from ranking_service.online.fetched import Fetched, Origin
 from ranking_service.online.packed_reader import KINDS

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import xgboost
 
 from ranking_service.contract import Contract, Field, ModelFeature, ViewPlan
-from ranking_service.online.blocks import BlockPlan
+from ranking_service.online.block_plan import BlockPlan
 from ranking_service.online.fetched import EntityRows, Fetched
 from ranking_service.online.ranker import Ranking
 from ranking_service.online.request import RankRequest

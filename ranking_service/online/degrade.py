@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ranking_service.online.blocks import BlockPlan
+from ranking_service.online.block_plan import BlockPlan
 from ranking_service.online.fetched import DegradedView, EntityRows, Fetched, Origin, ViewRows
 
 LAST_KNOWN, DEFAULTS = 1, 2

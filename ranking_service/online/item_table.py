@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.columns import Ragged
-from ranking_service.online.blocks import BlockPlan, Blocks
+from ranking_service.online.block_plan import BlockPlan
+from ranking_service.online.blocks import Blocks
 from ranking_service.online.fetched import Origin
 
 ABSENT = 0

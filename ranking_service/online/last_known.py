@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ranking_service.online.blocks import BlockPlan, Blocks
+from ranking_service.online.block_plan import BlockPlan
+from ranking_service.online.blocks import Blocks
 from ranking_service.online.fetched import Origin
 
 
@@ -21,10 +22,10 @@ class KnownUser:
     """1 row."""
     pairs: Blocks
     """The pairs that had a row in any view."""
-    pair_of: dict[str, int]
-    """Row in `pairs` by item."""
-    asked: npt.NDArray[np.int64]
-    """Hashes of all items of that read: a pair among these that has no row had none."""
+    items: Sequence[str]
+    """Of `pairs`, row by row."""
+    others: npt.NDArray[np.int64]
+    """Hashes of all items of that read, if some had no row: a pair among these that has no row had none."""
     read_at: float
     """Monotonic seconds."""
 
@@ -45,8 +46,11 @@ class LastKnownUsers:
         if not self.most or any((rows.presence == Origin.UNREAD).any() for rows in (user, pairs)):
             return
         rows = np.flatnonzero((pairs.presence == Origin.FOUND).any(axis=1))
-        pair_of = {item_ids[row]: place for place, row in enumerate(rows.tolist())}
-        self._users[user_id] = KnownUser(user, pairs.take(rows), pair_of, _hashes(item_ids), now)
+        others = _hashes(())
+        if len(rows) < len(item_ids):
+            others = _hashes(item_ids)
+            item_ids, pairs = [item_ids[row] for row in rows.tolist()], pairs.take(rows)
+        self._users[user_id] = KnownUser(user, pairs, item_ids, others, now)
         self._users.move_to_end(user_id)
         if len(self._users) > self.most:
             self._users.popitem(last=False)
@@ -60,12 +64,13 @@ class LastKnownUsers:
         """The user's rows with these items; NOT_FOUND where there was none, UNREAD where nothing is known."""
         if known is None:
             return self.pair_plan.blank.take(np.zeros(len(item_ids), np.intp))
-        rows = np.array([known.pair_of.get(item, -1) for item in item_ids], np.intp)
+        row_of = {item: row for row, item in enumerate(known.items)}
+        rows = np.array([row_of.get(item, -1) for item in item_ids], np.intp)
         source = known.pairs if len(known.pairs) else self.pair_plan.blank
         found = source.take(np.maximum(rows, 0))
         gone = np.repeat((rows < 0)[:, None], found.presence.shape[1], axis=1)
         pairs = self.pair_plan.without(found, gone, Origin.UNREAD)
-        pairs.presence[np.isin(_hashes(item_ids), known.asked) & (rows < 0)] = Origin.NOT_FOUND
+        pairs.presence[np.isin(_hashes(item_ids), known.others) & (rows < 0)] = Origin.NOT_FOUND
         return pairs
 
 

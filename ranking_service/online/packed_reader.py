@@ -26,7 +26,8 @@ from materialization.data_plane.online.pipelined import PipelinedLink
 from materialization.data_plane.rows.keys import ViewKeys, text_entities
 from ranking_service.assemble import Prepared
 from ranking_service.contract import Contract, ViewPlan
-from ranking_service.online.blocks import BlockPlan, Blocks
+from ranking_service.online.block_plan import BlockPlan
+from ranking_service.online.blocks import Blocks
 from ranking_service.online.breaker import Breaker
 from ranking_service.online.degrade import degraded_views, last_known, noting_damage, unread
 from ranking_service.online.fetched import Fetched, Origin
@@ -198,9 +199,9 @@ class PackedReader:
             item_plan.entity_rows(items),
             pair_plan.entity_rows(pairs),
             prepared=(
-                Prepared(user_plan.model_places, np.broadcast_to(of_user, (len(slots), of_user.shape[1]))),
-                Prepared(item_plan.model_places, prepared),
-                Prepared(pair_plan.model_places, pair_plan.prepared(pairs)),
+                Prepared(user_plan.matrix_places, np.broadcast_to(of_user, (len(slots), of_user.shape[1]))),
+                Prepared(item_plan.matrix_places, prepared),
+                Prepared(pair_plan.matrix_places, pair_plan.prepared(pairs)),
             ),
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from feature_repo.errors import OnlineStoreError
 from materialization.data_plane.online.link import PING
 from ranking_service.contract import Contract
-from ranking_service.online.blocks import BlockPlan
+from ranking_service.online.block_plan import BlockPlan
 from ranking_service.online.breaker import Breaker
 from ranking_service.online.degrade import unread
 from ranking_service.online.fetched import Fetched

@@ -37,7 +37,7 @@ import pyarrow.compute as pc
 from feature_repo.columns import take
 from feature_repo.errors import BundleError
 from ranking_service.contract import Contract, Field, ViewPlan
-from ranking_service.online.blocks import BlockColumns
+from ranking_service.online.block_plan import BlockColumns
 from ranking_service.online.fetched import EntityRows, Origin
 from ranking_service.online.ranker import Ranking
 from ranking_service.serving_log.arrow_columns import TIMESTAMP, column, instants, numbers
