@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -103,6 +104,26 @@ def test_a_request_given_up_while_it_waits_leaves_the_others_theirs(rounds: int)
     done, begun = asyncio.run(scenario())
     assert [name for name in done if name != "newcomer"] == ["c"]
     assert begun == 0
+
+
+def test_whose_turn_does_not_come_in_time_does_without_and_the_others_have_theirs() -> None:
+    async def scenario() -> list[str]:
+        loop, done = SharedLoop(), []
+
+        async def request(name: str, seconds: float) -> None:
+            async with loop.holding(until=time.monotonic() + seconds) as is_in_turn:
+                done.append(name if is_in_turn else f"{name} without")
+
+        async with loop.holding():
+            tasks = [asyncio.create_task(request(*one)) for one in (("a", 5.0), ("b", 0.02), ("c", -1.0))]
+            await asyncio.wait(tasks[1:], timeout=4)
+            done.append("first")
+        await asyncio.gather(*tasks)
+        async with loop.holding(until=-1.0) as is_in_turn:
+            assert is_in_turn, "nobody is before it"
+        return done
+
+    assert asyncio.run(scenario()) == ["c without", "b without", "first", "a"]
 
 
 def test_work_that_fails_ends_its_turn() -> None:

@@ -184,9 +184,10 @@ class Ranker:
     ) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]:
         """The model's matrix, float32 [candidates, features], and its scores, float32 [candidates]; None as far as
         there is no time."""
-        async with self.loop.holding():
+        latest = watch.deadline - SCORED_AND_SENT * self.scoring.expected(fetched.candidate_count)
+        async with self.loop.holding(until=latest) as is_in_turn:
             watch.lap("wait")
-            if watch.left() <= 0:
+            if not is_in_turn or watch.left() <= 0:
                 return None, None
             model_input = assemble(fetched.slate(context), self.bundle.contract, fetched.prepared)
             watch.lap("assemble")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -38,14 +40,27 @@ class SharedLoop:
             self.begun -= 1
 
     @asynccontextmanager
-    async def holding(self) -> AsyncIterator[None]:
-        """Around a request's work, in the order of asking."""
+    async def holding(self, *, until: float = math.inf) -> AsyncIterator[bool]:
+        """Around a request's work, in the order of asking; false where its turn has not come until then, in
+        `time.monotonic` seconds, and it should do without."""
         if not self.has_room():
-            yield
+            yield True
             return
-        async with self._lock:
+        if not await self._acquired(until):
+            yield False
+            return
+        try:
             await self.look_around()
-            yield
+            yield True
+        finally:
+            self._lock.release()
+
+    async def _acquired(self, until: float) -> bool:
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                return await self._lock.acquire()
+        except TimeoutError:
+            return False
 
     async def look_around(self) -> None:
         """Let the loop go round: several times, or once where a request is alone."""
