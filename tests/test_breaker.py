@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from feature_repo.errors import OnlineStoreError
 from ranking_service.online.breaker import Breaker
-from ranking_service.online.pace import Pace
+from ranking_service.online.pace import PASSED_OVER, Pace
 from ranking_service.settings_sections import BreakerSettings
 
 SETTINGS = BreakerSettings(
@@ -138,6 +138,19 @@ def test_small_pieces_of_work_do_not_make_large_ones_seem_slow() -> None:
     for _ in range(50):
         pace.took(0.0002 + 500 * 5e-6, 500)
     assert pace.expected(500) == pytest.approx(0.0027, rel=0.1)
+
+
+def test_work_that_is_passed_over_again_and_again_is_expected_to_take_less_unless_it_is_measured() -> None:
+    pace = Pace()
+    pace.took(1.0, 100)
+    for _ in range(3):
+        for _ in range(PASSED_OVER - 1):
+            pace.passed_over()
+        pace.took(1.0, 100)
+    assert pace.expected(100) == pytest.approx(1.0)
+    for _ in range(PASSED_OVER):
+        pace.passed_over()
+    assert pace.expected(100) == pytest.approx(0.9)
 
 
 def test_one_stall_does_not_keep_work_from_being_begun_for_ever() -> None:

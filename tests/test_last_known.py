@@ -66,16 +66,17 @@ def test_the_last_read_is_remembered_and_nothing_else(
     assert told(users, asked) == expected
 
 
-def test_a_damaged_read_is_not_kept_and_the_longest_unused_go_first() -> None:
+def test_a_damaged_read_is_not_kept_and_those_read_longest_ago_go_first() -> None:
     users, whole = LastKnownUsers(PLAN, most=2), pairs({"i1": 4.0})
     users.keep("ann", whole, ["i1"], whole, now=1.0)
     users.keep("ann", unread(whole), ["i1"], whole, now=2.0)
     users.keep("ann", whole, ["i1"], unread(whole), now=2.0)
     assert told(users, ["i1"]) == [(Origin.FOUND, 4.0)]
     assert users.known("ann", since=1.5) is None
-    for user in ("bob", "cid"):
+    for user in ("bob", "ann", "cid"):
         users.keep(user, whole, ["i1"], whole, now=1.0)
-    assert (len(users), users.known("ann", since=0.0)) == (2, None)
+    assert (len(users), users.known("bob", since=0.0)) == (2, None)
+    assert users.known("ann", since=0.0)
     nobody = LastKnownUsers(PLAN, most=0)
     nobody.keep("ann", whole, ["i1"], whole, now=1.0)
     assert len(nobody) == 0

@@ -16,6 +16,7 @@ from async_redis import Proxy, proxied, until
 from online_world import AT, OnlineWorld
 
 from feature_repo.errors import OnlineStoreError, SettingError, TooLateError
+from ranking_service.online.pace import PASSED_OVER
 from ranking_service.online.packed_reader import PackedReader
 from ranking_service.online.ranker import Ranker, Ranking
 from ranking_service.online.request import RankRequest
@@ -335,11 +336,11 @@ def test_a_request_that_waits_for_others_is_answered_without_the_model_while_its
 
     async def story(stage: Stage) -> None:
         scoring, items = stage.ranker.scoring, len(stage.world.items)
-        expected = scoring.seconds_per_unit = 0.3 / (items + scoring.fixed_units)
+        expected = scoring.seconds_per_unit = 0.6 / (items + scoring.fixed_units)
         began = time.monotonic()
         async with stage.ranker.loop.holding():
-            ranking = await stage.rank("ann", seconds=1.0)
-        assert 0.4 <= time.monotonic() - began < 1.0
+            ranking = await stage.rank("ann", seconds=2.0)
+        assert 0.8 <= time.monotonic() - began < 1.3
         assert (ranking.level, ranking.model_input) == (3, None)
         assert "too little time is left for scoring" in ranking.reason
         assert ranking.micros["wait"] > 0
@@ -349,14 +350,66 @@ def test_a_request_that_waits_for_others_is_answered_without_the_model_while_its
     play(story)
 
 
-@pytest.mark.parametrize(("seconds", "level"), [(0.45, 3), (10.0, 0)])
+@pytest.mark.parametrize("seconds", [0.45, 10.0])
 def test_what_could_just_be_scored_but_not_sent_in_time_is_answered_without_the_model(
-    play: Callable[..., None], seconds: float, level: int
+    play: Callable[..., None], seconds: float
 ) -> None:
     async def story(stage: Stage) -> None:
         scoring, items = stage.ranker.scoring, len(stage.world.items)
         scoring.seconds_per_unit = 0.3 / (items + scoring.fixed_units)
-        assert (await stage.rank("ann", seconds=seconds)).level == level
+        ranking = await stage.rank("ann", seconds=seconds)
+        assert ranking.level == (3 if seconds < 1 else 0)
+        assert ("no time is left to ask" in ranking.reason) == (seconds < 1)
+
+    play(story)
+
+
+def test_a_fetch_in_vain_leaves_the_model_its_time(play: Callable[..., None]) -> None:
+    async def story(stage: Stage) -> None:
+        scoring, items = stage.ranker.scoring, len(stage.world.items)
+        await stage.rank("ann")
+        scoring.seconds_per_unit = 0.3 / (items + scoring.fixed_units)
+        stage.proxy.is_silent = True
+        stage.proxy.hold(lambda pipe: not pipe.is_channel)
+        assert (await stage.rank("ann", seconds=0.95)).level == 1
+
+    play(story, replace(SETTINGS, redis=replace(SETTINGS.redis, timeout_seconds=30.0)))
+
+
+def looking_around(stage: Stage, seconds: float) -> None:
+    """From now on it takes so long."""
+
+    async def look_around() -> None:
+        await asyncio.sleep(seconds)
+
+    setattr(stage.ranker.loop, "look_around", look_around)  # noqa: B010
+
+
+def test_time_that_others_took_does_not_make_the_model_seem_slow(play: Callable[..., None]) -> None:
+    async def story(stage: Stage) -> None:
+        scoring, items = stage.ranker.scoring, len(stage.world.items)
+        expected = scoring.seconds_per_unit = 0.3 / (items + scoring.fixed_units)
+        looking_around(stage, 0.5)
+        ranking = await stage.rank("ann", seconds=1.0)
+        assert (ranking.level, ranking.model_input) == (3, None)
+        assert "assemble" not in ranking.micros
+        assert scoring.seconds_per_unit == expected
+
+    play(story)
+
+
+def test_where_others_always_take_the_time_the_model_is_tried_again_in_the_end(
+    play: Callable[..., None],
+) -> None:
+    async def story(stage: Stage) -> None:
+        scoring, items = stage.ranker.scoring, len(stage.world.items)
+        scoring.seconds_per_unit = 0.0175 / (items + scoring.fixed_units)
+        looking_around(stage, 0.03)
+        levels = [(await stage.rank("ann", seconds=0.06)).level]
+        while levels[-1] and len(levels) < 300:
+            levels.append((await stage.rank("ann", seconds=0.06)).level)
+        assert len(levels) > PASSED_OVER, "at first there is no time"
+        assert levels[-1] == 0
 
     play(story)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 WEIGHT = 0.1
 """Of the newest measurement."""
+PASSED_OVER = 20
+"""In a row, until a little less is expected."""
 
 
 @dataclass
@@ -15,6 +17,7 @@ class Pace:
     fixed_units: int = 0
     """What a piece of work costs beside its units, in units: small pieces say little about large ones."""
     seconds_per_unit: float = 0.0
+    _passed_over: int = field(default=0, init=False)
 
     def expected(self, units: int) -> float:
         """Seconds."""
@@ -24,6 +27,7 @@ class Pace:
         """Remember a measurement."""
         if units <= 0:
             return
+        self._passed_over = 0
         measured = seconds / (units + self.fixed_units)
         before = self.seconds_per_unit or measured
         self.seconds_per_unit = before + WEIGHT * (measured - before)
@@ -34,3 +38,10 @@ class Pace:
         Otherwise one stall would keep all work from being begun, and so from being measured, for ever.
         """
         self.seconds_per_unit *= 1 - WEIGHT
+
+    def passed_over(self) -> None:
+        """Work was not begun, but others may have taken its time: it is `declined` when that happens again and again
+        and nothing is measured in between."""
+        self._passed_over += 1
+        if self._passed_over % PASSED_OVER == 0:
+            self.declined()

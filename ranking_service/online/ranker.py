@@ -32,7 +32,9 @@ SCORING_FIXED = 32
 """What a call of the model costs beside its rows, in rows."""
 SCORED_AND_SENT = 2
 """Times what scoring takes: from its beginning until the caller has the answer, which is ordered, encoded and sent in
-between. Under overload every tenth answer that was scored in time came too late (docs/benchmarks.md)."""
+between. Half as many answers are late under overload as with 1 (docs/benchmarks.md)."""
+FETCHED_SCORED_AND_SENT = 2.5
+"""The same from the end of the fetch, with assembling and a late timer: a fetch in vain leaves the model its time."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Ranker:
 
     async def _fetch(self, request: RankRequest, watch: Stopwatch) -> Fetched:
         """Leaves the model its time."""
-        expected = SCORED_AND_SENT * self.scoring.expected(len(request.candidate_ids))
+        expected = FETCHED_SCORED_AND_SENT * self.scoring.expected(len(request.candidate_ids))
         left = watch.left()
         if left <= 0:
             raise TooLateError("the caller's time is over; allow more, or send fewer candidates")
@@ -184,35 +186,46 @@ class Ranker:
     ) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]:
         """The model's matrix, float32 [candidates, features], and its scores, float32 [candidates]; None as far as
         there is no time."""
-        latest = watch.deadline - SCORED_AND_SENT * self.scoring.expected(fetched.candidate_count)
+        rows, budget = fetched.candidate_count, self.settings.budget.scoring_seconds
+        latest = watch.deadline - SCORED_AND_SENT * self.scoring.expected(rows)
         async with self.loop.holding(until=latest) as is_in_turn:
             watch.lap("wait")
-            if not is_in_turn or watch.left() <= 0:
+            if not is_in_turn:
+                self.scoring.passed_over()
+                return None, None
+            if not self._fits(rows, watch, seconds=budget):
                 return None, None
             model_input = assemble(fetched.slate(context), self.bundle.contract, fetched.prepared)
             watch.lap("assemble")
-            return model_input, await self._scores(model_input, watch)
+            return model_input, await self._scores(model_input, watch, seconds=budget)
 
     async def _scores(
-        self, model_input: npt.NDArray[np.float32], watch: Stopwatch
+        self, model_input: npt.NDArray[np.float32], watch: Stopwatch, *, seconds: float
     ) -> npt.NDArray[np.float32] | None:
-        """float32 [rows]; None when the answer would not be scored and sent in time."""
-        budget = self.settings.budget.scoring_seconds
-        until = time.monotonic() + budget
+        """float32 [rows]; None when they take longer than `seconds`, or the answer would not be sent in time."""
+        until = time.monotonic() + seconds
         parts: list[npt.NDArray[np.float32]] = []
         for start in range(0, len(model_input), SCORED_AT_ONCE):
-            expected = self.scoring.expected(len(model_input) - start)
-            if expected > min(until - time.monotonic(), watch.left() / SCORED_AND_SENT):
-                if expected > min(budget, watch.given / SCORED_AND_SENT):
-                    self.scoring.declined()
-                return None
             if parts:
+                if not self._fits(len(model_input) - start, watch, seconds=until - time.monotonic()):
+                    return None
                 await self.loop.look_around()
             rows = model_input[start : start + SCORED_AT_ONCE]
             began = time.monotonic()
             parts.append(self.bundle.booster.inplace_predict(rows))
             self.scoring.took(time.monotonic() - began, len(rows))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _fits(self, rows: int, watch: Stopwatch, *, seconds: float) -> bool:
+        """Whether so many rows can be expected to be scored in `seconds`, and sent while the caller waits."""
+        expected = self.scoring.expected(rows)
+        if expected <= min(seconds, watch.left() / SCORED_AND_SENT) and watch.left() > 0:
+            return True
+        if expected > min(self.settings.budget.scoring_seconds, watch.given / SCORED_AND_SENT):
+            self.scoring.declined()
+        else:
+            self.scoring.passed_over()
+        return False
 
     async def _explanations(
         self,
