@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -158,15 +158,15 @@ class BlockPlan:
         }
         return EntityRows(BlockColumns(self, blocks), views)
 
-    def view_of(self, places: Places) -> npt.NDArray[np.intp]:
-        """int: the view that each column of a block belongs to."""
+    def view_of(self, names: Iterable[str]) -> npt.NDArray[np.intp]:
+        """int: the view that each of these columns belongs to."""
         owner = {field.name: place for place, view in enumerate(self.views) for field in view.fields}
-        return np.array([owner[name] for name in places], np.intp)
+        return np.array([owner[name] for name in names], np.intp)
 
     @cached_property
     def model_views(self) -> npt.NDArray[np.intp]:
         """int [k]: the view that each of `model_places` belongs to."""
-        return self.view_of(dict.fromkeys(self._model_names, 0))
+        return self.view_of(self._model_names)
 
     @cached_property
     def matrix_places(self) -> ColumnRuns:
