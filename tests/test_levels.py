@@ -414,6 +414,22 @@ def test_where_others_always_take_the_time_the_model_is_tried_again_in_the_end(
     play(story)
 
 
+def test_who_leaves_the_line_again_and_again_finds_the_model_quicker_than_it_seemed(
+    play: Callable[..., None],
+) -> None:
+    async def story(stage: Stage) -> None:
+        scoring, items = stage.ranker.scoring, len(stage.world.items)
+        expected = scoring.seconds_per_unit = 0.02 / (items + scoring.fixed_units)
+        async with stage.ranker.loop.holding():
+            rankings = await asyncio.gather(*(stage.rank("ann", seconds=0.2) for _ in range(PASSED_OVER - 1)))
+            assert {ranking.level for ranking in rankings} == {3}
+            assert scoring.seconds_per_unit == expected
+            await stage.rank("ann", seconds=0.2)
+            assert 0 < scoring.seconds_per_unit < expected
+
+    play(story)
+
+
 def test_a_caller_without_time_is_told_so_and_nothing_is_read(play: Callable[..., None]) -> None:
     async def story(stage: Stage) -> None:
         link: Any = stage.reader.link
