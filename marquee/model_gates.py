@@ -158,7 +158,7 @@ def ndcg_drop(workspace: Workspace, promoted: Bundle, candidate: Bundle) -> Drop
 
     paired = paired_by_replay(workspace.serving_log, promoted, candidate, sample=SAMPLE)
     if paired is not None:
-        worth = compare(with_outcomes(workspace, paired, candidate), resamples=1).worth
+        worth = compare(with_outcomes(workspace, paired, candidate), resamples=0).worth
         if worth is not None and worth.lists >= LEAST_LISTS:
             on = f"on {worth.lists:,} requests of the serving log"
             return Drop(-worth.difference.value, worth.first.value, worth.second.value, on)

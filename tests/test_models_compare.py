@@ -124,6 +124,20 @@ def test_the_figures_are_those_worked_out_by_hand() -> None:
     }
 
 
+@pytest.mark.parametrize("resamples", [0, 1])
+def test_a_segment_that_no_resampling_drew_keeps_its_figures(resamples: int) -> None:
+    whole = compare(by_hand())
+    for seed in range(20):
+        found = compare(by_hand(), resamples=resamples, seed=seed)
+        assert found.overlap.value == whole.overlap.value
+        assert [s.shift.value for s in found.segments] == [s.shift.value for s in whole.segments]
+        ends = np.array([(s.shift.low, s.shift.high) for s in found.segments])
+        drawn = ~np.isnan(ends)
+        assert (drawn[:, 0] == drawn[:, 1]).all()
+        assert drawn.any() == bool(resamples)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
 def test_outcomes_give_the_ndcg_of_both() -> None:
     """Request r1: x clicked, y not; the first bundle puts x before y, the second y before x."""
     exposures = pa.table(

@@ -78,7 +78,7 @@ class Comparison:
 
 
 def compare(paired: Paired, *, resamples: int = 200, seed: int = 0) -> Comparison:
-    """All figures of two scorings."""
+    """All figures of two scorings; where no resampling has any of a segment's users, its intervals' ends are NaN."""
     names, user = np.unique(paired.requests["user_id"].to_numpy(), return_inverse=True)
     users = _Users.of(user, len(names), resamples=resamples, seed=seed)
     slices = [slice(*pair) for pair in zip(paired.starts[:-1], paired.starts[1:], strict=True)]
@@ -128,8 +128,9 @@ class _Users:
         if not known.any():
             return Interval(float("nan"), float("nan"), float("nan"))
         weights = self.draws @ counts
-        resampled = (self.draws @ sums)[weights > 0] / weights[weights > 0]
-        low, high = np.percentile(resampled, [2.5, 97.5])
+        drawn = weights > 0
+        resampled = (self.draws @ sums)[drawn] / weights[drawn]
+        low, high = np.percentile(resampled, [2.5, 97.5]) if len(resampled) else (float("nan"),) * 2
         return Interval(float(sums.sum() / counts.sum()), float(low), float(high))
 
 
