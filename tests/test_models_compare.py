@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models_world import SETTINGS, add, asked, log, served, shadowed
 from online_world import AT, CONTRACT, MODEL, NOW, OnlineWorld
+from rich.console import Console
 
 from feature_repo.errors import EventDataError
 from feature_repo.workspace import HOME_VARIABLE
@@ -25,6 +27,7 @@ from ranking_service.client import RankingClient
 from ranking_service.contract import Contract, Field, ModelFeature
 from ranking_service.models.agreement import kendall, overlap, spearman
 from ranking_service.models.compare import compare
+from ranking_service.models.compare_table import render
 from ranking_service.models.paired import Paired, joined, paired_from_shadow
 from ranking_service.models.replayed import paired_by_replay
 from ranking_service.online.ranker import MODEL_FREE, Ranking
@@ -136,6 +139,19 @@ def test_a_segment_that_no_resampling_drew_keeps_its_figures(resamples: int) -> 
         assert (drawn[:, 0] == drawn[:, 1]).all()
         assert drawn.any() == bool(resamples)
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_the_table_says_unknown_where_nothing_is_known() -> None:
+    one = by_hand()
+    flat = replace(one, scores=(np.full(8, 0.5), np.full(8, 0.5)))
+    console = Console(width=120)
+    for resamples, cell in ((0, "1.0000"), (200, "1.0000 (1.0000 to 1.0000)")):
+        with console.capture() as capture:
+            console.print(render(compare(flat, resamples=resamples)))
+        told = dict(re.split(r" {2,}", line.strip(), maxsplit=1) for line in capture.get().splitlines()[1:6])
+        assert "nan" not in capture.get()
+        assert told["Kendall's tau-b"] == told["Spearman"] == "unknown"
+        assert told["overlap of the top 10"] == cell
 
 
 def test_outcomes_give_the_ndcg_of_both() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
@@ -66,8 +67,11 @@ def _segments(comparison: Comparison) -> Table:
 
 
 def _cell(interval: Interval, *, signed: bool = False) -> str:
+    """A correlation is unknown where all scores of each request are equal, an interval where nothing was resampled."""
     value, low, high = (
         format(number, "+.4f" if signed else ".4f")
         for number in (interval.value, interval.low, interval.high)
     )
-    return f"{value} [dim]({low} to {high})[/dim]"
+    if math.isnan(interval.value):
+        return "unknown"
+    return value if math.isnan(interval.low) else f"{value} [dim]({low} to {high})[/dim]"
