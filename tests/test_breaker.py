@@ -140,6 +140,22 @@ def test_small_pieces_of_work_do_not_make_large_ones_seem_slow() -> None:
     assert pace.expected(500) == pytest.approx(0.0027, rel=0.1)
 
 
+def test_slow_small_pieces_say_little_about_a_large_one_and_large_ones_soon_correct_them() -> None:
+    """Requests of three candidates that each lost the processor for some milliseconds, once the model is known."""
+    pace = Pace(fixed_units=32, full_units=512)
+    for _ in range(50):
+        pace.took(0.0027, 500)
+    for _ in range(200):
+        pace.took(0.004, 3)
+    assert 0.0027 < pace.expected(500) < 0.01
+    for _ in range(30):
+        pace.took(0.0027, 500)
+    assert pace.expected(500) == pytest.approx(0.0027, rel=0.2)
+    for _ in range(30):
+        pace.took(0.0081, 1000)
+    assert pace.expected(1000) == pytest.approx(0.0081, rel=0.1), "more than full is no more than full"
+
+
 def test_work_that_is_passed_over_again_and_again_is_expected_to_take_less_unless_it_is_measured() -> None:
     pace = Pace()
     pace.took(1.0, 100)

@@ -18,7 +18,7 @@ from online_world import AT, OnlineWorld
 from feature_repo.errors import OnlineStoreError, SettingError, TooLateError
 from ranking_service.online.pace import PASSED_OVER
 from ranking_service.online.packed_reader import PackedReader
-from ranking_service.online.ranker import Ranker, Ranking
+from ranking_service.online.ranker import SCORED_AT_ONCE, Ranker, Ranking
 from ranking_service.online.request import RankRequest
 from ranking_service.online.start_up import open_ranker
 from ranking_service.settings import ServiceSettings
@@ -313,7 +313,7 @@ def test_where_the_model_free_order_is_not_allowed_no_time_to_score_is_an_error(
 def test_one_stall_of_the_processor_does_not_leave_the_model_out_for_ever(play: Callable[..., None]) -> None:
     async def story(stage: Stage) -> None:
         normal = stage.ranker.scoring.seconds_per_unit
-        stage.ranker.scoring.took(600.0, 14)
+        stage.ranker.scoring.took(600.0, SCORED_AT_ONCE)
         levels = []
         for _ in range(200):
             try:

@@ -15,7 +15,10 @@ class Pace:
     """Seconds per unit of work, smoothed exponentially; 0 before the first measurement."""
 
     fixed_units: int = 0
-    """What a piece of work costs beside its units, in units: small pieces say little about large ones."""
+    """What a piece of work costs beside its units, in units."""
+    full_units: int = 1
+    """A piece of so many units has its full say, a smaller one less, by the square of its size: fewer units share what
+    disturbed it (inverse-variance weights). Small pieces say little about large ones."""
     seconds_per_unit: float = 0.0
     _passed_over: int = field(default=0, init=False)
 
@@ -28,9 +31,11 @@ class Pace:
         if units <= 0:
             return
         self._passed_over = 0
-        measured = seconds / (units + self.fixed_units)
+        size = units + self.fixed_units
+        measured = seconds / size
         before = self.seconds_per_unit or measured
-        self.seconds_per_unit = before + WEIGHT * (measured - before)
+        weight = WEIGHT * min(1.0, size / (self.full_units + self.fixed_units)) ** 2
+        self.seconds_per_unit = before + weight * (measured - before)
 
     def declined(self) -> None:
         """Work was not begun because it was expected to take too long: expect a little less next time.

@@ -75,7 +75,7 @@ class Ranker:
     reader: FeatureReader
     settings: ServiceSettings
     model_free: ModelFreeOrder = field(default_factory=ModelFreeOrder)
-    scoring: Pace = field(default_factory=lambda: Pace(SCORING_FIXED))
+    scoring: Pace = field(default_factory=lambda: Pace(SCORING_FIXED, SCORED_AT_ONCE))
     explaining: Pace = field(default_factory=Pace)
     loop: SharedLoop = field(default_factory=SharedLoop)
     """The same for all rankers of an event loop."""
