@@ -156,6 +156,16 @@ def test_slow_small_pieces_say_little_about_a_large_one_and_large_ones_soon_corr
     assert pace.expected(1000) == pytest.approx(0.0081, rel=0.1), "more than full is no more than full"
 
 
+def test_a_stall_of_a_large_piece_is_soon_forgotten_where_all_others_are_small() -> None:
+    pace = Pace(fixed_units=32, full_units=512)
+    pace.took(0.0027, 500)
+    pace.took(10.0, 500)
+    assert pace.expected(3) > 0.05
+    for _ in range(100):
+        pace.took(0.0003, 3)
+    assert pace.expected(3) == pytest.approx(0.0003, rel=0.1)
+
+
 def test_work_that_is_passed_over_again_and_again_is_expected_to_take_less_unless_it_is_measured() -> None:
     pace = Pace()
     pace.took(1.0, 100)

@@ -17,8 +17,8 @@ class Pace:
     fixed_units: int = 0
     """What a piece of work costs beside its units, in units."""
     full_units: int = 1
-    """A piece of so many units has its full say, a smaller one less, by the square of its size: fewer units share what
-    disturbed it (inverse-variance weights). Small pieces say little about large ones."""
+    """A piece of so many units has its full say, a smaller one that seems slow less, by the square of its size: fewer
+    units share what disturbed it (inverse-variance weights)."""
     seconds_per_unit: float = 0.0
     _passed_over: int = field(default=0, init=False)
 
@@ -34,7 +34,9 @@ class Pace:
         size = units + self.fixed_units
         measured = seconds / size
         before = self.seconds_per_unit or measured
-        weight = WEIGHT * min(1.0, size / (self.full_units + self.fixed_units)) ** 2
+        weight = WEIGHT
+        if measured > before:
+            weight *= min(1.0, size / (self.full_units + self.fixed_units)) ** 2
         self.seconds_per_unit = before + weight * (measured - before)
 
     def declined(self) -> None:
